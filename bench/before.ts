@@ -3,8 +3,8 @@ import type { Benchmark } from "./row.ts";
 import { measureWire, type WireFigures } from "./wire.ts";
 
 /**
- * Full rows of this checkout against those of an earlier one, in the same run: `BENCH_BEFORE=DIR npm run bench -- before`.
- * DIR is a checkout of the other commit, after `npm ci`.
+ * Compares full rows of this checkout with full rows of an earlier checkout, in the same run:
+ * `BENCH_BEFORE=DIR npm run bench -- before`. DIR is a checkout of the earlier commit, after `npm ci`.
  */
 export const benchBefore: Benchmark = async ({ rounds = 7 } = {}) => {
   const checkout = process.env["BENCH_BEFORE"];

@@ -2,7 +2,7 @@ import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 
-/** The functions of a process that a benchmark calls, by name. Arguments and results are sent as JSON. */
+/** The functions, by name, that a benchmark calls in another process. Arguments and results are sent as JSON. */
 export type Calls = Record<string, (argument: never) => Promise<unknown>>;
 
 /** Answers the calls of the parent process until the parent ends this process. */
@@ -21,7 +21,9 @@ export function answerCalls(calls: Calls): void {
 /** The argument of a call. */
 export type Argument<Call> = Call extends (argument: infer A) => unknown ? A : never;
 
-/** Calls a function of a process that answers calls, and waits for its result. Only one call at a time. */
+/**
+ * Calls a function of a process that answers calls, and waits for its result. Only one call may be under way at a time.
+ */
 export function callProcess<Offered extends Calls, Name extends keyof Offered & string>(
   child: ChildProcess,
   name: Name,

@@ -11,7 +11,7 @@ interface Bar {
 
 const PAGE = new URL("../docs/performance.md", import.meta.url);
 const CHART = new URL("../docs/performance.svg", import.meta.url);
-/** Rows below this factor are not drawn: the page has all. */
+/** Rows below this factor are not drawn; the page has all rows. */
 const LEAST_TIMES = 2;
 
 const WIDTH = 960;
@@ -25,7 +25,10 @@ export function drawChart(): void {
   writeFileSync(CHART, chartOf(readFileSync(PAGE, "utf8")));
 }
 
-/** An SVG image of the rows of the page's tables with a ratio of 1/2 or less: a bar for each, on a scale of powers of ten. */
+/**
+ * An SVG image of those rows of the page's tables whose ratio is 1/2 or less: a bar for each row, on a scale of powers
+ * of ten.
+ */
 export function chartOf(page: string): string {
   const bars = barsOf(page);
   const most = Math.max(...bars.map(({ times }) => times));
@@ -78,7 +81,7 @@ function barsOf(page: string): Bar[] {
       peerOf = "";
       continue;
     }
-    // A row that begins with … goes on with the row before, and one that names no peer has that of the row before.
+    // A row that begins with … continues the row before. A row that names no peer has the peer of the row before.
     if (!what.startsWith("…")) subject = what.split(/, |: /)[0]!;
     peerOf = /, (against .*)/.exec(what)?.[1] ?? peerOf;
     const whole = what.replace(/^…/, `${subject},`);

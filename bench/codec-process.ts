@@ -19,11 +19,11 @@ export interface CodecFigures {
 }
 
 const RECORDS = 2_048;
-/** How long it makes passes over the records before the measured ones, in ms: servers run for months. */
+/** How long it makes passes over the records before the measured passes, in ms, because servers run for months. */
 const WARM_UP_MS = 3_000;
 const PASSES = 40;
 
-/** One pass: encodes all records, or decodes all messages. */
+/** A codec under test. Each call is one pass: it encodes all records, or decodes all messages. */
 interface Contender {
   encode(): readonly Uint8Array[];
   decode(messages: readonly Uint8Array[]): number;

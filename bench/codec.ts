@@ -12,10 +12,10 @@ const MOST_BYTES = 420;
 const MOST_MICROS = 30;
 
 /**
- * Encodes and decodes one record: size and CPU time of the binary profile, as sweeps use it, against objects with
- * keys, as JSON and as msgpack. It also measures messages of few records. All contenders make 40 passes over the same
- * 2,048 domains, in a process that does nothing else. The peers encode and decode plain objects of one hidden class; virstream
- * encodes and decodes the records of its API.
+ * Measures the size of a record, and the CPU time to encode and decode it: in the binary profile, as sweeps use it,
+ * against objects with keys, as JSON and as msgpack. It also measures messages of few records. All contenders make 40
+ * passes over the same 2,048 domains, in a process that does nothing else. The peers encode and decode plain objects of
+ * one hidden class; virstream encodes and decodes the records of its API.
  */
 export const benchCodec: Benchmark = async ({ rounds = 7 } = {}) => {
   const measured = await pairedRounds("codec", CODECS, rounds, async (codec) => {

@@ -9,7 +9,10 @@ registerDriver("ws", openRemote);
 let confirmations: Socket;
 let records = 0;
 let sum = 0;
-/** The client confirms ticks in groups of this size: each confirmation costs it a system call, which no watch has. */
+/**
+ * The client confirms ticks in groups of this size: each confirmation costs the client a system call, which ordinary
+ * watches do not make.
+ */
 const CONFIRMED_TOGETHER = 8;
 /** The number of ticks that are still to come in this run. Later ticks wait for the next run. */
 let left = 0;

@@ -7,12 +7,12 @@ import { requestText } from "../src/wire/request.ts";
 import { answerCalls } from "./calls.ts";
 import { GROUPS } from "./records.ts";
 
-/** Bytes of a map's head. */
+/** The bytes of a map before its first member. */
 const MAP_HEAD = 3;
 
 const query = { groups: groupMask(GROUPS), flags: 0, deadlineMs: 2_000, domains: undefined };
 
-/** The first member of a sync. */
+/** The first member of a `sync` message, encoded. */
 const SYNC = Buffer.from(pack({ type: "sync" })).subarray(MAP_HEAD);
 
 let sockets: WebSocket[] = [];
@@ -56,7 +56,9 @@ const calls = {
       awaited = { syncs: syncsBefore + count, resolve };
     });
   },
-  /** Ends of sweeps so far: of the subscriber with the most, and of all together. */
+  /**
+   * The number of ends of sweeps so far: those of the subscriber with the most, and those of all subscribers together.
+   */
   async arrived(): Promise<{ ticks: number; together: number }> {
     return { ticks: Math.max(...syncs), together: syncs.reduce((sum, count) => sum + count, 0) };
   },

@@ -43,7 +43,7 @@ const calls = {
           }
           messages.push(...(rows.messages as Uint8Array[]));
         }
-        // The answer has the lengths of its parts, and then the parts.
+        // The answer is a packed list of all messages.
         socket.send(pack(messages));
       });
     });

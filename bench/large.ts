@@ -14,7 +14,10 @@ const HUGE = 1_000_000;
  */
 const SMALL_YOUNG_SPACE = ["--max-semi-space-size=4"];
 
-/** The runs of each round: how the client reads a sweep, how many domains it has, node's flags, and how many sweeps. */
+/**
+ * The runs of each round: how the client reads a sweep, how many domains the sweep has, node's flags, and how many
+ * sweeps the client reads.
+ */
 const CASES = {
   "1,000 by for await": ["for-await", SMALL],
   "100,000 by for await": ["for-await", LARGE],
@@ -38,10 +41,10 @@ interface Figures extends LargeFigures {
 }
 
 /**
- * Sweeps of a simulated host over WebSocket that are too large for one answer. It measures the time of the first record, and
- * the memory of both processes. The peer sends one answer with all records in virstream's encoding, so that only the streaming
- * is compared. There is no warm-up: each sweep is the first of two fresh processes. That is the case of a short-lived tool,
- * and a peak of memory would include the warm-up.
+ * Sweeps of a simulated host over WebSocket that are too large for one answer. It measures the time of the first
+ * record, and the memory of both processes. The peer sends one answer with all records in virstream's encoding, so that
+ * only the streaming is compared. There is no warm-up: each sweep is the first sweep of a fresh server and a fresh
+ * client. A short-lived tool makes such a sweep, and a peak of memory would include the warm-up.
  *
  * A stream that keeps no records needs as much memory for a million domains as for a thousand. So memory is compared with that of
  * the same stream with 1,000 domains: with one sweep, and with a thousand sweeps, after which V8's space for young objects

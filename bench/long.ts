@@ -8,8 +8,9 @@ const FIRST = 10_000;
 const LAST = 100_000;
 
 /**
- * The memory of server and client over 100,000 ticks of a watch of 100 domains, at a thousand times the usual speed: a day of a
- * watch once a second. Some domains leave, return and restart their counters all the time.
+ * The memory of server and client over 100,000 ticks of a watch of 100 domains, at a thousand times the usual speed. A
+ * watch once a second takes a day for as many ticks. Some domains leave, return and restart their counters all the
+ * time.
  */
 export const benchLong: Benchmark = async () => {
   await using server = await BenchProcess.start<LongServerCalls>("long-server.ts", ["--expose-gc"]);

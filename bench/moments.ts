@@ -10,7 +10,7 @@ import { median } from "./rounds.ts";
 import type { Benchmark, BenchRow } from "./row.ts";
 import { TickingDriver } from "./tick-source.ts";
 
-/** The size of the recording, in MB: $VIRSTREAM_BENCH_MB, or this. */
+/** The size of the recording, in MB, unless $VIRSTREAM_BENCH_MB sets another size. */
 const MEGABYTES = 100;
 const TICK_MS = 1_000;
 const MOMENTS = 30;
@@ -18,8 +18,9 @@ const MOMENTS = 30;
 const CHART = 300;
 
 /**
- * Moments of a long recording of 512 guests, one sweep per second: processor time of a moment anywhere, of the moment one second
- * later, and of a chart of one guest; against reading the recording from its beginning to its middle.
+ * Reads moments of a long recording of 512 guests, one sweep per second. Measures the processor time of a moment
+ * anywhere, of the moment one second later, and of a chart of one guest. The peer reads the recording from its
+ * beginning to its middle.
  */
 export const benchMoments: Benchmark = async ({ rounds = 3 } = {}) => {
   const folder = mkdtempSync(join(tmpdir(), "virstream-bench-"));
@@ -68,7 +69,7 @@ export const benchMoments: Benchmark = async ({ rounds = 3 } = {}) => {
   }
 };
 
-/** The processor time of each of some calls, in ms. */
+/** Calls a function several times. Returns the processor time of each call, in ms. */
 async function times(count: number, work: () => Promise<unknown>): Promise<number[]> {
   const found: number[] = [];
   for (let i = 0; i < count; i++) {

@@ -16,7 +16,7 @@ import { simulatedHost } from "./records.ts";
 
 export type Pusher = "virstream" | "sdk";
 
-/** The median push of a run; the delay and the memory are the most of all. */
+/** The figures of the median push of a run; the delay and the memory are the maximum of all pushes. */
 export interface OtlpRun {
   readonly ms: number;
   readonly cpuMs: number;
@@ -48,7 +48,7 @@ const calls = {
     for (let i = 0; i < WARM_UP + PUSHES; i++) {
       const now = START_MS + i * 10_000;
       const records = domains.map((domain, index) => recordOf(domain, index, now, host.sample(index, groups, now)));
-      // The records are made before, in one go; that delay is not the push's.
+      // The records are made before the push, without a pause. That delay must not count as the push's.
       await new Promise((resolve) => setTimeout(resolve, 50));
       if (i === WARM_UP) delay.enable();
       if (i >= WARM_UP) delay.reset();
@@ -102,7 +102,7 @@ const PUSHERS: Record<Pusher, (url: string) => Promise<Send>> = {
     const exporter = new OTLPMetricExporter({ url: `${url}/v1/metrics`, timeoutMillis: 60_000 });
     const instruments = new Map<string, Observable>();
     let current: readonly DomainStatsRecord[] = [];
-    /** The attributes of each series are made once, as a program with many series would. */
+    /** The attributes of each series are made once, as a program with many series would do. */
     const known = new Map<string, { instrument: Observable; attributes: Attributes; position: number }[]>();
     const seriesOf = ({ domain, params }: DomainStatsRecord) => {
       let series = known.get(domain.uuid);

@@ -32,8 +32,8 @@ export class BenchProcess<Offered extends Calls> implements AsyncDisposable {
   }
 
   /**
-   * @param file of this directory, which calls `answerCalls`
-   * @param flags of node itself
+   * @param file the name of a file of this directory, which calls `answerCalls`
+   * @param flags the flags of node itself
    * @param checkout the folder of the checkout whose code it runs
    */
   static async start<Offered extends Calls>(
@@ -49,7 +49,7 @@ export class BenchProcess<Offered extends Calls> implements AsyncDisposable {
     return new BenchProcess<Offered>(fork(script, { execArgv }));
   }
 
-  /** Makes a call and waits for its result. Only one call at a time. */
+  /** Makes a call and waits for its result. Only one call may be under way at a time. */
   call<Name extends keyof Offered & string>(
     name: Name,
     argument?: Argument<Offered[Name]>,

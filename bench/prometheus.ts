@@ -15,7 +15,10 @@ interface Figures {
   readonly delayMs: number;
 }
 
-/** The page of 10,000 domains, beside the same series in prom-client's registry: the CPU time to set and to write them. */
+/**
+ * The CPU time of a page of 10,000 domains, against the CPU time to set and write the same series in prom-client's
+ * registry.
+ */
 export const benchPrometheus: Benchmark = async ({ rounds = 5 } = {}) => {
   const connection = await connect(URI);
   const exporter = new Exporter(connection, { intervalMs: 3_600_000 });
@@ -35,7 +38,7 @@ export const benchPrometheus: Benchmark = async ({ rounds = 5 } = {}) => {
   const measured = await pairedRounds("prometheus", ["virstream", "prom-client"], rounds, async (contender) => {
     const delays = monitorEventLoopDelay({ resolution: 1 });
     delays.enable();
-    // It measures between two of its own ticks.
+    // The monitor measures the time between two of its own ticks.
     await sleep(20);
     const began = process.cpuUsage();
     if (contender === "virstream") for await (const _ of exporter.page());

@@ -23,7 +23,7 @@ export interface RecordFigures {
   readonly decode: number;
   /** CPU time of finding that nothing has changed since the record before, in ns. */
   readonly compare: number;
-  /** CPU time of its rates, in ns; of JSON objects 0. */
+  /** CPU time of computing its rates, in ns; 0 for JSON objects. */
   readonly rates: number;
 }
 
@@ -90,7 +90,7 @@ async function measureOurs(): Promise<RecordFigures> {
     decode: nanos(() => decode(ticks[0]!).length),
     compare: nanos(() => records[0]!.filter((record, i) => sameRecord(record, again[i]!)).length),
     rates: nanos(() => {
-      // Counters only grow, so the first tick of each round starts again.
+      // Counters must only grow, so the meter starts again at the first tick of each round.
       if (pass % ticks.length === 0) meter.gap();
       return records[pass++ % ticks.length]!.filter((record) => meter.take(record).record === record).length;
     }),

@@ -37,9 +37,9 @@ interface Figures {
 }
 
 /**
- * A recording of a watch in which a third of the parameters changes, against a file of JSON objects, one per line, compressed by gzip with
- * its default level: CPU time per record of all threads, and bytes. In the same process, one after the other: both write to the same
- * file system, and both are read to plain records in memory.
+ * A recording of a watch in which a third of the parameters changes, against a file of JSON objects, one per line,
+ * compressed by gzip with its default level: the CPU time of all threads per record, and the bytes. Both run in the
+ * same process, one after the other. Both write to the same file system, and both are read to plain records in memory.
  */
 export const benchRecording: Benchmark = async ({ rounds = 5 } = {}) => {
   const folder = mkdtempSync(join(tmpdir(), "virstream-bench-"));
@@ -168,7 +168,10 @@ async function measureJson(path: string): Promise<Figures> {
   return { bytes: statSync(path).size / count, writeMicros: write / count, readMicros: micros / count };
 }
 
-/** The largest difference between the times of a watch's ticks and those of its replay at speed 1, each from its first tick, in ms. */
+/**
+ * The largest difference between the times of a watch's ticks and those of its replay at speed 1, each counted from its
+ * own first tick, in ms.
+ */
 async function timing(path: string): Promise<number> {
   const times: number[] = [];
   {
@@ -184,7 +187,10 @@ async function timing(path: string): Promise<number> {
   return Math.max(...times.map((time, i) => Math.abs(time - times[0]! - (replayed[i]! - replayed[0]!))));
 }
 
-/** Cuts a recording in its last MiB: each must have all records of the frames before the cut. */
+/**
+ * Cuts a recording in its last MiB again and again. After each cut, it must have all records of the frames before the
+ * cut.
+ */
 async function cutsOf(path: string, cut: string): Promise<{ readonly all: number; readonly failed: number }> {
   copyFileSync(path, cut);
   const { size } = statSync(path);
@@ -205,8 +211,9 @@ async function cutsOf(path: string, cut: string): Promise<{ readonly all: number
 }
 
 /**
- * Cuts a recording at each byte of its last MiB, and reads it from the frame before the cut one: it must have that frame, and
- * report that the file ends in a part of a frame. A reader never goes back, so what is before that frame is read as without the cut.
+ * Cuts a recording at each byte of its last MiB, and reads it from the frame before the frame that is cut. The reader
+ * must find that earlier frame, and report that the file ends in a part of a frame. A reader never goes back, so it
+ * reads everything before that earlier frame as without the cut.
  */
 async function cutsEverywhere(path: string, cut: string): Promise<{ readonly all: number; readonly failed: number }> {
   copyFileSync(path, cut);

@@ -12,7 +12,7 @@ export const SHAPE = "vcpus=2&disks=2&nics=2";
 /** The groups that have 79 parameters with these devices, like libvirt's statistics of an ordinary guest. */
 export const GROUPS = ["state", "cpu-total", "balloon", "vcpu", "interface", "block"] as const;
 
-/** The parameters of a record. */
+/** The number of parameters of a record. */
 const PARAMETERS = 79;
 
 /** A record as a plain object with keys and values, like those of JSON interfaces. */
@@ -24,7 +24,7 @@ export interface PlainRecord {
   readonly params: Record<string, number | boolean | string>;
 }
 
-/** The simulated host itself, and those groups as a mask, for records of any time. */
+/** The simulated host itself, and GROUPS as a mask, for callers that make records of any time. */
 export function simulatedHost(domains: number): { readonly host: SimulatedHost; readonly groups: number } {
   const host = new SimulatedHost(parseSimulatedUri(`test:///default?domains=${domains}&${SHAPE}`));
   return { host, groups: groupMask(GROUPS) };

@@ -2,8 +2,9 @@
 export type Measured<Contender extends string, Figures> = Record<Contender, Figures[]>;
 
 /**
- * Measures contenders in paired rounds. The order is reversed every second round, so that a machine that gets slower favours
- * no contender. Ratios are of figures of the same round, so that other load on the machine cancels out.
+ * Measures contenders in paired rounds. The order is reversed every second round, so that a machine that gets slower
+ * favours no contender. Each ratio is computed from figures of the same round, so that other load on the machine
+ * cancels out.
  */
 export async function pairedRounds<Contender extends string, Figures>(
   name: string,

@@ -6,13 +6,15 @@ import { GROUPS } from "./records.ts";
 
 registerDriver("ws", openRemote);
 
-/** For each `sync`, the time from the end of its sweep until it arrived, in ms. */
+/** For each `sync`, the time from the end of its sweep until the `sync` arrived, in ms. */
 let lateness: number[] = [];
 /** For each `sync`, the start of its sweep. */
 let began: number[] = [];
 let skipped = 0;
 let gaps = 0;
-/** The greatest age of a record since the last gap, when the application got it, in ms. */
+/**
+ * The greatest age of a record at the time when the application got it, among the records since the last gap, in ms.
+ */
 let oldestMs = 0;
 let stop: (() => void) | undefined;
 

@@ -12,9 +12,9 @@ const ASLEEP_MS = 60_000;
 const AWAKE_MS = 8_000;
 
 /**
- * Two subscribers of a watch of 10,000 domains, once a second. One of them stops reading for 60 s: first it does not pull its
- * stream, then its whole process is stopped (SIGSTOP). It measures the server's memory, the latency of the other subscriber,
- * and the gap of the subscriber that wakes.
+ * Two subscribers of a watch of 10,000 domains, once a second. One of them stops reading for 60 s: in the first
+ * measurement it does not pull its stream, in the second its whole process is stopped (SIGSTOP). It measures the
+ * server's memory, the latency of the other subscriber, and the gap of the subscriber that wakes.
  */
 export const benchSlow: Benchmark = async () => [...(await measure("not pulling")), ...(await measure("stopped"))];
 
@@ -48,7 +48,8 @@ async function measure(how: "not pulling" | "stopped"): Promise<BenchRow[]> {
   await sleep(AWAKE_MS);
   const woken = await sleeper.call("figures");
   if (during.gaps > 0) throw new Error("the subscriber that did not sleep had a gap");
-  // The subscriber that slept skipped those sweeps of the other one that are between two sweeps of its own.
+  // The skipped sweeps are those that the other subscriber got between two consecutive sweeps of the subscriber that
+  // slept.
   const last = before.began.at(-1)!;
   const first = woken.began.find((_, i) => woken.gaps > 0 && woken.began[i]! - (woken.began[i - 1] ?? last) > 1_500)!;
   const lastBefore = woken.began.filter((time) => time < first).at(-1) ?? last;

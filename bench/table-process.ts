@@ -6,7 +6,10 @@ import type { SyncEvent } from "../src/model/watch.ts";
 import { answerCalls, cpuMicros } from "./calls.ts";
 import { simulatedHost } from "./records.ts";
 
-/** The table, or a Map of records with an array that is sorted at each tick; each with rates and without. */
+/**
+ * What takes the records: the table, a Map of their rates with an array that is sorted at each tick (`naive`), or only
+ * the meter of the rates.
+ */
 export type Keeper = "table" | "naive" | "meter";
 
 const DOMAINS = 10_000;

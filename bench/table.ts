@@ -6,8 +6,9 @@ import type { Keeper, TableCalls } from "./table-process.ts";
 const KEEPERS = ["table", "naive", "meter"] as const satisfies Keeper[];
 
 /**
- * A tick of a table of 10,000 domains, all of which have a new record, and the 20 rows with the highest CPU use. The peer has a
- * Map of the records' rates, and sorts an array of them at each tick. Both compute rates; the second line is without these.
+ * A tick of a table of 10,000 domains, all of which have a new record, and the 20 rows with the highest CPU use. The
+ * peer has a Map of the records' rates, and sorts an array of them at each tick. Both compute rates; the second line is
+ * without the cost of the rates.
  */
 export const benchTable: Benchmark = async ({ rounds = 5 } = {}) => {
   const measured = await pairedRounds("table", KEEPERS, rounds, async (keeper) => {

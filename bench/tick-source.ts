@@ -23,8 +23,8 @@ export const CHANGING = 26;
 const CHUNK = 256;
 
 /**
- * Ticks of the simulated host, one second apart. On average 24 of its parameters change in a second. A few more are changed by
- * a usual amount, so that a third changes in every record.
+ * Ticks of the simulated host, one second apart. On average 24 parameters of a record change in a second. A few more
+ * are changed by a usual amount, so that a third changes in every record.
  */
 function preparedTicks(): DomainStatsRecord[][] {
   const { host, groups } = simulatedHost(TICK_DOMAINS);
@@ -51,7 +51,7 @@ function preparedTicks(): DomainStatsRecord[][] {
   return ticks;
 }
 
-/** A record of which exactly a third has changed. */
+/** The parameters of a record, of which exactly a third has changed. */
 function changing(before: TypedParams, sampled: TypedParams): TypedParams {
   const { schema } = before;
   const doubles = before.doubles.slice();
@@ -72,9 +72,9 @@ function changing(before: TypedParams, sampled: TypedParams): TypedParams {
 }
 
 /**
- * A driver with a `watch` of its own that costs almost nothing. It emits prepared ticks, one after the other, as fast as
- * the client confirms them. Without the confirmations, a watch would conflate ticks for a slow client, and the benchmark
- * would not measure what it can deliver.
+ * A driver with a `watch` of its own that costs almost nothing. It emits prepared ticks, one after the other, as fast
+ * as the client confirms them. Without the confirmations, a watch would conflate ticks for a slow client, and the
+ * benchmark would not measure what the watch can deliver.
  */
 export class TickingDriver implements Driver {
   readonly uri = "ticking:///";

@@ -10,13 +10,14 @@ import { medianOf, medianRatio, pairedRounds } from "./rounds.ts";
 import type { Benchmark, BenchRow } from "./row.ts";
 
 const PROGRAM = fileURLToPath(new URL("../bin/virstream.js", import.meta.url));
-/** The first tables cost more, as code is compiled. */
+/** The first tables cost more, because Node still compiles code. */
 const WARM_MS = 8_000;
 const MEASURED_MS = 15_000;
 
 /**
- * The processor time of `virstream top` with 1,000 guests of one server, and with 40 guests of each of 50, once a second, on a terminal of
- * 120 by 40 cells; beside `virstream watch --format ndjson`, which prints each record of the same guests.
+ * The processor time of `virstream top` with 1,000 guests of one server, and with 40 guests of each of 50 servers, once
+ * a second, on a terminal of 120 by 40 cells; beside `virstream watch --format ndjson`, which prints each record of the
+ * same guests.
  */
 export const benchTop: Benchmark = async ({ rounds = 3 } = {}) => [
   await measure("top", 1, 1_000, rounds),
@@ -43,7 +44,7 @@ async function measure(name: string, hosts: number, domains: number, rounds: num
   }
 }
 
-/** @param one a server that has the guests of all */
+/** @param one the URL of a server that has the guests of all servers */
 async function compare(
   name: string,
   urls: readonly string[],
@@ -79,7 +80,7 @@ async function compare(
   };
 }
 
-/** The process of virstream below that of script and its shell. */
+/** The process of virstream: a descendant of the process of `script`, below its shell. */
 function programOf({ pid }: ChildProcess): number {
   let newest = pid!;
   for (;;) {

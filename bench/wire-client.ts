@@ -7,7 +7,7 @@ import { connectJson } from "./wire-json.ts";
 import { connectPipe } from "./wire-pipe.ts";
 import type { Transport } from "./wire-server.ts";
 
-/** Runs a sweep of `count` records and reads one value of each. */
+/** A function that runs a sweep of `domains` records and reads one value of each. */
 type RunSweep = (domains: number, touch: (value: number) => void) => Promise<void>;
 
 registerDriver("ws", openRemote);

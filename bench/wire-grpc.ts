@@ -59,11 +59,11 @@ interface Chunk {
 }
 
 /**
- * `exact` makes virstream's promise, by gRPC as its documentation describes it: @grpc/proto-loader with its defaults, which keep
- * 64-bit values exact (Long objects). Each record is put into its message when it is sent, like a driver's record.
- * `number` has 64-bit values as floats, which are wrong above 2^53, and messages that are prepared before the measurement.
- * `tuned` does the same, calls the newest protobufjs directly, and switches off its support of 64-bit values. We know no faster
- * way to use grpc-js; few programs do this.
+ * `exact` keeps virstream's promise of exact values. It uses gRPC in the way that the documentation of gRPC describes:
+ * the loader @grpc/proto-loader with its defaults, which keep 64-bit values exact (Long objects). Each record is put
+ * into its message when it is sent, like a driver's record. `number` has 64-bit values as floats, which are wrong above
+ * 2^53, and messages that are prepared before the measurement. `tuned` does the same, calls the newest protobufjs
+ * directly, and switches off its support of 64-bit values. We know no faster way to use grpc-js; few programs do this.
  */
 export type GrpcCodec = "exact" | "number" | "tuned";
 
@@ -71,12 +71,12 @@ export type GrpcCodec = "exact" | "number" | "tuned";
 const CHUNK_BYTES = 65_536;
 
 /**
- * The HTTP/2 windows of stream and connection, as large as virstream's credit. With the default of 64 KiB, one message, the
- * server would wait for the client after each message.
+ * The HTTP/2 windows of stream and connection, as large as virstream's credit. With the default of 64 KiB, the size of
+ * one message, the server would wait for the client after each message.
  */
 const CHANNEL_OPTIONS = { "grpc-node.flow_control_window": 1_048_576 };
 
-// Only `tuned` uses this protobufjs; the loader has its own, which keeps its defaults.
+// Only `tuned` uses this protobufjs; the loader has its own copy, which keeps its defaults.
 (protobuf.util as { Long: unknown }).Long = null;
 protobuf.configure();
 const ROOT = protobuf.parse(PROTO, { keepCase: true }).root;
@@ -130,7 +130,7 @@ export async function serveGrpc(records: readonly DomainStatsRecord[], codec: Gr
   });
 }
 
-/** Connects; the result runs a sweep and touches one value of each record. */
+/** Connects. Returns a function that runs a sweep and reads one value of each record. */
 export function connectGrpc(
   port: number,
   codec: GrpcCodec,

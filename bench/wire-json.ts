@@ -28,7 +28,7 @@ export async function serveJson(records: readonly DomainStatsRecord[]): Promise<
   });
 }
 
-/** Connects. The result runs a sweep and reads one value of each record. */
+/** Connects. Resolves with a function that runs a sweep and reads one value of each record. */
 export async function connectJson(
   port: number,
 ): Promise<(domains: number, touch: (value: number) => void) => Promise<void>> {

@@ -34,7 +34,7 @@ export async function servePipe(records: readonly DomainStatsRecord[]): Promise<
   });
 }
 
-/** Reads a sweep of at least this number of records. */
+/** Connects. Resolves with a function that reads a sweep of at least the given number of records. */
 export async function connectPipe(
   port: number,
 ): Promise<(domains: number, touch: (value: number) => void) => Promise<void>> {

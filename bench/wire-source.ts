@@ -4,8 +4,8 @@ import { Domain, DomainStatsRecord } from "../src/model/record.ts";
 import { simulatedRecords } from "./records.ts";
 
 /**
- * The number of prepared domains, which streams repeat. They are more than fit into a processor's cache, which would favour
- * a codec.
+ * The number of prepared domains, which streams repeat. They are too many for a processor's cache: if they fitted into
+ * it, that would favour a codec.
  */
 const PREPARED = 2_048;
 /** How many records the simulated host passes on at a time. */
@@ -33,7 +33,7 @@ export function inChunks<T>(items: readonly T[], size: number): T[][] {
 /** The records of all contenders. */
 export const wireRecords = (): Promise<DomainStatsRecord[]> => simulatedRecords(PREPARED);
 
-/** The same record of the domain with this uuid on another host: a sweep has one record of each domain. */
+/** The same record, but of a domain of another host, because a sweep has only one record of each domain. */
 function onHost(
   host: string,
   { domain, params, status, sampledAt, steadyAt, tookMs, index }: DomainStatsRecord,

@@ -26,8 +26,9 @@ export interface WireFigures {
 
 /**
  * 200,000 full rows of 79 parameters from one process to another over loopback, end to end: encode, send with
- * back-pressure, receive, decode, and read a value of each record. The records are prepared before the measurement, so that it
- * measures no source. Server and client are fresh processes in each round, and run such sweeps for three seconds as a warm-up.
+ * back-pressure, receive, decode, and read a value of each record. The records are prepared before the measurement, so
+ * that the figures include no source of records. Server and client are fresh processes in each round, and run such
+ * sweeps for three seconds as a warm-up.
  *
  * virstream does everything that a real sweep does: coalescing, credit, tally, checks of each value, and records with
  * their domains at the end. The peers decode to plain objects and check nothing.

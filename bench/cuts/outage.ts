@@ -7,7 +7,7 @@ const SERVED = "test:///default?domains=200";
 /** A server that the benchmark can make unreachable and reachable again. */
 export interface Outage extends AsyncDisposable {
   readonly url: string;
-  /** Whether the server runs during the outage: then the clock gives the number of its sweeps. */
+  /** True if the server runs during the outage. The clock then tells how many sweeps it made. */
   readonly serving: boolean;
   begin(): void | Promise<void>;
   /** Resolves when the server can be reached again. */

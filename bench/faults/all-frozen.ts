@@ -8,10 +8,10 @@ import { type FaultOptions, type FaultRow, formatMs } from "./fault.ts";
 import { askPeers } from "./peers.ts";
 
 const DEADLINE_MS = 1_000;
-/** The time limit of a sweep: the deadline, plus time for the calls of late domains that need no monitor. */
+/** The time limit of a sweep: the deadline, plus time for those calls for late domains that need no monitor. */
 const BOUND_MS = DEADLINE_MS + 500;
 const MOST_STUCK = 8;
-/** How many guests are frozen while a daemon starts, and how often each is tried. */
+/** The numbers of guests that are frozen while a daemon starts, and how often each number is tried. */
 const FRESH_FROZEN = [6, 8, 12];
 const FRESH_ROUNDS = 16;
 

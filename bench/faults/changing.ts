@@ -12,7 +12,7 @@ const DEADLINE_MS = 2_000;
 /** A deadline so late that no record comes because of it. */
 const FAR_MS = 15_000;
 
-/** Guests that are destroyed, killed, defined, started and undefined while a sweep is going on. */
+/** Destroys, kills, defines, starts and undefines guests while a sweep is going on. */
 export async function benchChanging(lab: FaultLab, options: FaultOptions): Promise<readonly FaultRow[]> {
   await using connection = await connect(lab.libvirtd.uri);
   for (let i = 0; i < 5; i++) await timedSweep(connection);
@@ -166,7 +166,7 @@ function isOnce(sweep: TimedSweep, guests: readonly Guest[]): boolean {
   );
 }
 
-/** Starts a guest that was killed, as soon as libvirt has heard of it. */
+/** Starts a guest that was killed, as soon as libvirt reports it as shut off. */
 async function restart(guest: Guest): Promise<void> {
   while ((await guest.virsh(`domstate ${guest.uuid}`)).trim() !== "shut off") await sleep(20);
   await guest.start();

@@ -104,7 +104,7 @@ function wordsOf(sweep: TimedSweep): string[] {
   return sweep.error === undefined ? words : [...words, `sweep: ${(sweep.error as { code?: string }).code}`];
 }
 
-/** The time until a sweep is complete again, in ms; NaN if none is. */
+/** The time until a sweep is complete again, in ms; NaN if no sweep is complete. */
 async function recovery(connection: Connection): Promise<number> {
   const began = performance.now();
   while (performance.now() - began < RECOVERY_MS) {

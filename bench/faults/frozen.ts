@@ -22,9 +22,10 @@ interface Round {
 }
 
 /**
- * Freezes some of the guests. It measures the last record of the healthy guests, compared with the last of all twelve
- * records when no guest is frozen, in the same round; the records of the frozen guests; and the first sweep after they have thawed.
- * It uses a connection that has made sweeps before, and a connection that makes its first sweep.
+ * Freezes some of the guests. It measures when the last record of the healthy guests comes, compared with the last of
+ * all twelve records when no guest is frozen, in the same round. It also measures the records of the frozen guests, and
+ * the first sweep after these guests have thawed. It uses a connection that has made sweeps before, and a connection
+ * that makes its first sweep.
  */
 export async function benchFrozen(lab: FaultLab, options: FaultOptions): Promise<readonly FaultRow[]> {
   const rows: FaultRow[] = [];

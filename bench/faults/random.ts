@@ -11,7 +11,7 @@ const DEADLINE_MS = 300;
 const BOUND_MS = 1_500;
 /** The number of sweeps after which all code is compiled and every kind of record has occurred. */
 const WARM = 200;
-/** The limit of the heap's growth since then, in MiB. */
+/** The limit of the heap's growth after these sweeps, in MiB. */
 const FLAT_MIB = 4;
 const SEED = 20_250_101;
 

@@ -7,7 +7,7 @@ export function faultsHead(): string {
   return `${line(head)}\n${line(head.map(() => "---"))}`;
 }
 
-/** One of its rows. */
+/** One row of the table, as Markdown. */
 export function faultLine({ fault, ours, must = "", met, peers = {} }: FaultRow): string {
   const kept = met === undefined ? "" : met ? "yes" : "**NO**";
   return line([fault, ours, must, kept, ...PEERS.map((peer) => peers[peer] ?? "")]);

@@ -13,16 +13,16 @@ const AT_ONCE = 16;
 const FLOODS = 4;
 /** Damaged requests of one connection, unless the server closes it before. */
 const BURST = 50;
-/** Those whose reaction does not depend on a short time limit. */
+/** The inputs to which the server's reaction does not depend on a short time limit. */
 const QUICK = INPUTS.filter(({ silent, site }) => !silent && site !== "users");
-/** The largest ratio of the gaps that is allowed. */
+/** The longest gap of the attacked server may be at most this many times that of the other server. */
 const MOST = 2;
 /** Channels of lost clients are kept for 30 s. */
 const RECOVERY_MS = 35_000;
 
 /**
- * Two processes of servers, each with a subscriber at the same interval, in ms. One of them is attacked: with all
- * hostile inputs, again and again, and with damaged requests. Compares the longest times between two ticks.
+ * Starts two processes of servers, each with a subscriber at the same interval, in ms. One of the processes is attacked
+ * with all hostile inputs, again and again, and with damaged requests. Compares the longest times between two ticks.
  */
 export async function benchAttack(lastingMs: number, seed: number, intervalMs: number): Promise<void> {
   await using control = await AttackedPair.start(intervalMs);

@@ -4,7 +4,7 @@ import type { AttackedCalls } from "../../test/hostile/server-process.ts";
 import { BenchProcess } from "../process.ts";
 import type { HostileSubscriberCalls } from "./subscriber-process.ts";
 
-/** The process of the servers that are attacked, with 100 domains, and that of their subscribers. */
+/** The process of the servers that are attacked, with 100 domains, and the process of their subscribers. */
 export class AttackedPair implements AsyncDisposable {
   readonly server: BenchProcess<AttackedCalls>;
   readonly subscriber: BenchProcess<HostileSubscriberCalls>;
@@ -20,7 +20,7 @@ export class AttackedPair implements AsyncDisposable {
     this.target = target;
   }
 
-  /** @param overTls how many subscribers there are over TLS, besides as many without; 0: one without */
+  /** @param overTls how many subscribers use TLS; as many others do not. 0: one subscriber, without TLS */
   static async start(intervalMs: number, overTls = 0): Promise<AttackedPair> {
     const certificates: Certificates = await makeCertificates();
     const server = await BenchProcess.start<AttackedCalls>("../test/hostile/server-process.ts", ["--expose-gc"]);

@@ -36,7 +36,7 @@ async function main(): Promise<void> {
 
 try {
   await main();
-  // Servers and pools of the decoders' sessions keep their timers.
+  // Timers of servers and of pools in the decoders' sessions would keep the process alive.
   process.exit();
 } catch (error) {
   console.error(error);

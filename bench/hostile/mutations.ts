@@ -4,9 +4,14 @@ import { runMutations } from "../../test/hostile/mutation-run.ts";
 /** How often the progress is printed, in ms. */
 const PROGRESS_MS = 30_000;
 
-/** Gives each decoder this many damaged frames, and prints what became of them. @param seed that of the first session */
+/**
+ * Gives each decoder this many damaged frames, and prints what became of them.
+ *
+ * @param seed the seed of the first session
+ */
 export async function benchMutations(frames: number, seed: number): Promise<void> {
-  // The stack of each refusal would take most of the time. The seed of a failure repeats it in the test, with its stack.
+  // The stack of each refusal would take most of the time. With the seed of a failure, the test repeats the failure and
+  // shows its stack.
   Error.stackTraceLimit = 0;
   console.log(
     "| decoder | damaged frames | taken | refused by its code | anything else | time | slowest frame | heap | growth |",

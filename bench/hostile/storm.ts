@@ -5,15 +5,16 @@ import { AttackedPair } from "./attacked-pair.ts";
 
 /** Connections that are opened and dropped, per minute. */
 const RATES = [2_000, 12_000];
-/** Subscribers over TLS, and as many without. */
+/** The number of subscribers over TLS, and of subscribers without TLS. */
 const OVER_TLS = 10;
 /** A channel of lost clients is kept for eight ticks: less than a second. */
 const RECOVERY_MS = 5_000;
 const COUNTS = ["descriptors", "timers", "clients", "watches", "channels"] as const;
 
 /**
- * Opens connections to a server without and one with TLS, at each rate for a time, and drops them at every stage, half of them in the
- * middle of a handshake. Compares what the servers' process has before and afterwards, and counts the ticks of good subscribers.
+ * Opens connections to a server without TLS and to a server with TLS, at each rate for a time, and drops them at every
+ * stage, half of them in the middle of a handshake. Compares what the servers' process has before and afterwards, and
+ * counts the ticks of good subscribers.
  */
 export async function benchStorm(lastingMs: number, intervalMs: number): Promise<void> {
   console.log(`
@@ -21,7 +22,7 @@ export async function benchStorm(lastingMs: number, intervalMs: number): Promise
 | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |`);
   for (const rate of RATES) {
     await using pair = await AttackedPair.start(intervalMs, OVER_TLS);
-    // What is compiled and allocated once.
+    // Warm-up: what is compiled or allocated only once must not count.
     await storm(pair.target, 400);
     await sleep(RECOVERY_MS);
     const before = await pair.server.call("figures");

@@ -6,14 +6,14 @@ import { answerCalls } from "../calls.ts";
 
 for (const scheme of ["ws", "wss"]) registerDriver(scheme, openRemote);
 
-/** Of all subscribers, since the last call. */
+/** The figures of all subscribers since the last call. */
 export interface SubscriberFigures {
-  /** Of the subscriber that got fewest, and of the one that got most. */
+  /** The ticks of the subscriber that got fewest, and of the subscriber that got most. */
   readonly ticks: number;
   readonly mostTicks: number;
   /** Ticks that the server left out, and gaps, of any subscriber. */
   readonly skipped: number;
-  /** Ticks that did not follow the one before, of any subscriber. */
+  /** Ticks of any subscriber that did not follow the tick before. */
   readonly lost: number;
   readonly longestMs: number;
 }
@@ -30,7 +30,7 @@ interface Seen {
 const subscribers: Seen[] = [];
 
 const calls = {
-  /** Watches at each address, by a connection of its own. */
+  /** Opens a connection to each address, and a watch on each connection. */
   async watch({ urls, ca, intervalMs }: WatchOptions): Promise<void> {
     for (const url of urls) {
       const seen: Seen = { ticks: 0, skipped: 0, lost: 0, longestMs: 0, at: undefined, tick: undefined };

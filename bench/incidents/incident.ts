@@ -4,11 +4,11 @@ import { createGuest, type Guest } from "../../test/lab/guest.ts";
 import type { Libvirtd } from "../../test/lab/libvirtd.ts";
 import { SlowDisk } from "../../test/lab/slow-disk.ts";
 
-/** Something that goes wrong on a host, for real. */
+/** Something that really goes wrong on a host. */
 export interface Incident {
   readonly title: string;
   /**
-   * Makes it happen to one guest.
+   * Makes the incident happen to one guest.
    *
    * @param small a file system of 1 MiB
    */

@@ -10,7 +10,9 @@ export interface Screen {
   readonly name: string;
   /** The part that is about the incident. */
   readonly text: string;
-  /** When it named the cause and what helps, in s since it was first looked at; undefined: it did not. */
+  /**
+   * When it named the cause and what helps, in s since the first look at the screen; undefined: it did not name them.
+   */
   readonly seconds: number | undefined;
 }
 
@@ -87,7 +89,7 @@ export class Screens implements AsyncDisposable {
     ];
   }
 
-  /** The list, and with `opened` the page of the guest that it explains. */
+  /** The list of `virstream top` and, if `opened` is given, the page of the guest that the list explains. */
   async #top(
     listed: (text: string) => boolean,
     opened: ((text: string) => boolean) | undefined,

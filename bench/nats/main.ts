@@ -5,10 +5,11 @@ import { TcpProxy } from "../../test/lab/tcp-proxy.ts";
 import { type Entry, Member, type Report } from "./member.ts";
 
 /**
- * `npm run bench:nats -- [--quick]`: 200 simulated hosts of 50 domains, once a second, on a real nats-server, and two readers of all
- * hosts. The server is killed for 10 s, a process with a quarter of the publishers is killed, and one reader is cut off for 30 s. It measures when
- * the newest state of all hosts is there again, and compares what the readers had and reported as lost with what was published. Then the
- * same with a stream that retains the ticks, and on a cluster of three that loses one server. It prints a table in Markdown.
+ * `npm run bench:nats -- [--quick]`: 200 simulated hosts of 50 domains, once a second, on a real nats-server, and two
+ * readers of all hosts. The server is killed for 10 s, a process with a quarter of the publishers is killed, and one
+ * reader is cut off for 30 s. It measures when the newest state of all hosts is there again, and compares what the
+ * readers had and reported as lost with what was published. Then it does the same with a stream that retains the ticks,
+ * and on a cluster of three servers that loses one server. It prints a table in Markdown.
  */
 
 const { values } = parseArgs({ options: { quick: { type: "boolean", default: false } } });
@@ -30,7 +31,10 @@ async function startPublishers(url: string, part: number, retainMs: number, repl
   return member;
 }
 
-/** How long after a moment the newest state that the readers had of each of these hosts was at most two intervals old, in s. */
+/**
+ * Waits until the readers have, of each of these hosts, a state that is at most two intervals old. Resolves with the
+ * time since `since`, in s.
+ */
 async function current(readers: readonly Member[], hosts: readonly string[], since: number): Promise<string> {
   const isCurrent = (host: string): boolean =>
     readers.every(({ newest }) => (newest[host] ?? 0) >= Date.now() - 2 * INTERVAL_MS);
@@ -41,7 +45,7 @@ async function current(readers: readonly Member[], hosts: readonly string[], sin
   return `${((Date.now() - since) / 1_000).toFixed(1)} s`;
 }
 
-/** Compares what a reader had of the hosts with their sweeps. */
+/** Compares what a reader had of the hosts with the sweeps that were published. */
 function account(report: Report, truth: Readonly<Record<string, readonly Entry[]>>) {
   const figures = { delivered: 0, lost: 0, unknown: 0, unaccounted: 0 };
   for (const [host, sweeps] of Object.entries(truth)) {
@@ -107,7 +111,7 @@ async function measure(title: string, servers: NatsServer[], retainMs: number): 
     row(["", `a reader was cut off for ${CUT_MS / 1_000} s`, time]);
     await sleep(5_000);
   }
-  // Their sweeps are known only to them, so the account of these hosts ends here.
+  // Only these publishers know the sweeps of their hosts, so the account of these hosts ends here.
   const ended = HOST_NAMES.slice(0, HOSTS / PROCESSES);
   await publishers[0]!.kill();
   await sleep(5_000);

@@ -18,7 +18,7 @@ export interface Report {
 export class Member {
   readonly #child;
   readonly #report: Promise<Report>;
-  /** By host, of a reader: when the newest sweep that it had began. */
+  /** Of a reader, by host: when the newest sweep that the reader had began. */
   newest: Readonly<Record<string, number>> = {};
 
   constructor(program: "publishers" | "reader", args: readonly string[]) {
@@ -32,7 +32,7 @@ export class Member {
     });
   }
 
-  /** Resolves when it works. */
+  /** Resolves when the process is ready. */
   async ready(): Promise<void> {
     await once(this.#child, "message");
   }
@@ -52,7 +52,7 @@ export class Member {
   }
 }
 
-/** In a member: reports when the parent asks for it, and ends with the parent. */
+/** Called in the process of a member: reports when the parent asks for the report, and ends with the parent. */
 export function serveParent(hosts: () => Report["hosts"]): void {
   const began = process.cpuUsage();
   process.on("disconnect", () => process.exit());

@@ -2,7 +2,7 @@ import "../../src/drivers/builtin.ts";
 import { connect } from "../../src/client/connect.ts";
 import { type Entry, serveParent } from "./member.ts";
 
-/** Watches all hosts: URL. */
+/** Watches all hosts. Its argument is the URL. */
 const connection = await connect(process.argv[2]!);
 const hosts: Record<string, Entry[]> = {};
 const newest: Record<string, number> = {};

@@ -1,4 +1,7 @@
-/** What one of each costs, as the table in docs/scale.md says: processor time in µs per sweep, memory and traffic in bytes. */
+/**
+ * What one of each of PARTS costs, as the table in docs/scale.md says: processor time in µs per sweep, memory and
+ * traffic in bytes.
+ */
 export type Costs = Readonly<Record<(typeof PARTS)[number], Cost>>;
 
 export interface Cost {
@@ -11,14 +14,17 @@ export interface Cost {
 /** A load of a server that reads others. */
 export interface Load {
   readonly hosts: number;
-  /** Of each host. */
+  /** The number of domains of each host. */
   readonly domains: number;
   readonly intervalS: number;
   /** Subscribers of one query of all domains. */
   readonly subscribers: number;
 }
 
-/** The names of the rows. The cost of a server is per second. Those of a host and a domain include one subscriber. */
+/**
+ * The names of the rows. The cost of a server is per second. The costs of a host and of a domain include one
+ * subscriber.
+ */
 const PARTS = [
   "a server",
   "a host",
@@ -41,14 +47,14 @@ export function costsOf(page: string): Costs {
   return Object.fromEntries(costs) as Costs;
 }
 
-/** 0 for an empty cell. */
+/** The quantity in a cell, without its unit; 0 for an empty cell. */
 function quantity(text: string): number {
   const [, value, unit] = /^([\d.,]+) (\S+)$/.exec(text.trim()) ?? [];
   if (value === undefined) return 0;
   return Number(value.replaceAll(",", "")) * UNITS[unit!]!;
 }
 
-/** The columns of a table of estimates: of a core, memory, received, and sent to all subscribers together. */
+/** The columns of a table of estimates: the share of a core, memory, received, and sent to all subscribers together. */
 export function estimate(costs: Costs, { hosts, domains, intervalS, subscribers }: Load): string[] {
   const all = hosts * domains;
   const server = costs["a server"];
@@ -86,7 +92,10 @@ function cellsOf(line: string): string[] {
     : [];
 }
 
-/** Which cell of a row has hosts and domains, such as `50 × 40`; the next ones have the interval and the subscribers. -1: none. */
+/**
+ * The index of the cell that has hosts and domains, such as `50 × 40`; the next cells have the interval and the
+ * subscribers. -1: there is no such cell.
+ */
 function placeOf(cells: readonly string[]): number {
   return cells.findIndex((cell) => /^[\d,]+ × \d+$/.test(cell));
 }

@@ -1,13 +1,13 @@
 /** The coefficients of a linear model, and how far the model is from the measurements. */
 export interface Fit {
   readonly coefficients: readonly number[];
-  /** The largest deviation from a measurement, as a part of the measurement. */
+  /** The largest deviation from a measurement, as a fraction of the measurement. */
   readonly worst: number;
 }
 
 /**
- * Fits `y = Σ coefficient × x` by least squares of the relative deviations: a small load counts as much as a large one. No coefficient is
- * negative: one that would be is 0.
+ * Fits `y = Σ coefficient × x` by least squares of the relative deviations: a small load counts as much as a large one.
+ * A coefficient that would be negative is 0.
  *
  * @param rows the x of each measurement; a constant is an x of 1
  */

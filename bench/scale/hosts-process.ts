@@ -4,7 +4,7 @@ import { serve } from "../../src/server/server.ts";
 import { answerCalls } from "../calls.ts";
 
 const calls = {
-  /** Serves this number of simulated hosts, which have the domains together. Returns their addresses. */
+  /** Serves this number of simulated hosts, among which the domains are divided. Returns their addresses. */
   async listen({ hosts, domains, shape }: { hosts: number; domains: number; shape: string }): Promise<string[]> {
     const urls: string[] = [];
     for (let i = 0; i < hosts; i++) {

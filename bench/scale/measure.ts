@@ -15,32 +15,35 @@ const PROGRAM = fileURLToPath(new URL("../../bin/virstream.js", import.meta.url)
 /** Records before anything is measured: servers run for months, so code that is not compiled yet must not count. */
 const WARM_UP_RECORDS = 300_000;
 const WARM_UP_MS = [3_000, 12_000] as const;
-/** After all subscribers have their first sweep. */
+/** The wait after all subscribers have their first sweep, in ms. */
 const SETTLE_MS = 2_000;
 /** Each run measures several times, so that the spread shows how much the machine's other load disturbed it. */
 const WINDOWS = 3;
-/** The time that is measured, unless the interval is longer. */
+/** The time that is measured, in ms, unless the interval is longer. */
 const WINDOW_MS = 3_000;
-/** More than there are subscribers. */
+/** The limit of clients: more than there are subscribers. */
 const CLIENTS = 2_000;
 /** The shortest interval of the warm-up. */
 const LEAST_MS = 20;
 
 /** What one measurement of a point gave. */
 export interface Figures {
-  /** Processor time per second, in ms; with scrapes, without what these took. */
+  /** Processor time per second, in ms; if there are scrapes, without the time that they took. */
   readonly cpuMs: number;
   /** Processor time of a scrape, in ms; undefined: there was none. */
   readonly scrapeMs?: number;
   /** Bytes of a scrape. */
   readonly scrapeBytes?: number;
   readonly memory: Memory;
-  /** The longest delay of the event loop in that time, in ms. */
+  /** The longest delay of the event loop in the time that is measured, in ms. */
   readonly delayMs: number;
-  /** To all subscribers together, per second. */
+  /** The bytes to all subscribers together, per second. */
   readonly bytes: number;
   readonly messages: number;
-  /** Sweeps of all hosts that arrived, of those that should have; 1: no subscriber was skipped. */
+  /**
+   * The sweeps that arrived, of all hosts, divided by the sweeps that should have arrived; 1: no subscriber was
+   * skipped.
+   */
   readonly delivered: number;
 }
 

@@ -2,13 +2,13 @@
 export interface Subscribers {
   readonly count: number;
   readonly intervalMs: number;
-  /** JSON objects instead of columns. */
+  /** True: they get JSON objects instead of columns. */
   readonly json?: boolean;
   /** Default: sample. */
   readonly mode?: "sample" | "on-change";
   /** How many different queries they have. Default: all the same. */
   readonly queries?: number;
-  /** Each watches a domain of its own, instead of all. */
+  /** True: each subscriber watches a domain of its own, instead of all domains. */
   readonly guests?: boolean;
 }
 
@@ -23,9 +23,9 @@ export interface Point {
   readonly subscribers: Subscribers;
   /** Requests of /metrics in the time that is measured, from a listener with a watch every 5 s. */
   readonly scrapes?: number;
-  /** Over TLS. */
+  /** True: the subscribers connect over TLS. */
   readonly tls?: boolean;
-  /** With V8's own limit of the heap of young objects, instead of that of the unit file. */
+  /** True: the process has V8's own limit of the heap of young objects, instead of the limit in the unit file. */
   readonly largeHeap?: boolean;
 }
 
@@ -78,7 +78,7 @@ export const POINTS: readonly Point[] = [
   })),
   { name: "tls-100", hosts: 10, domains: 1_000, subscribers: everySecond(100), tls: true },
   { name: "large-heap", hosts: 50, domains: 20_000, subscribers: everySecond(1), largeHeap: true },
-  // Not for the slopes: what they predict is compared with these.
+  // These points are not used for the slopes. What the slopes predict is compared with them.
   { name: "check-lab", hosts: 3, domains: 60, subscribers: everySecond(5) },
   { name: "check-50x40", hosts: 50, domains: 2_000, subscribers: { count: 20, intervalMs: 10_000 } },
   { name: "check-500x40", hosts: 500, domains: 20_000, subscribers: { count: 20, intervalMs: 10_000 } },

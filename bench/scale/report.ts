@@ -12,7 +12,10 @@ interface Measured extends Point {
 /** A slope of the table: what it is, its figure, and how far the measurements are from a straight line. */
 type Line = readonly [what: string, figure: string, deviation: string];
 
-/** The points that were measured, as a table in Markdown, and what one of each costs: the slopes between the points. */
+/**
+ * Two tables in Markdown: the points that were measured, and what a server, a host, a domain and a subscriber cost.
+ * These costs are the slopes between the points.
+ */
 export function report(all: ReadonlyMap<string, readonly Figures[]>): string {
   const points = POINTS.flatMap((point) => {
     const runs = all.get(point.name);

@@ -6,15 +6,15 @@ import { answerCalls, cpuMicros, peakMemory } from "../calls.ts";
 export interface Spent {
   /** Processor time of all threads, in µs. */
   readonly cpu: number;
-  /** On a steady clock, in ms. */
+  /** The time of the figures on a steady clock, in ms. */
   readonly at: number;
 }
 
-/** Its memory, in bytes. */
+/** The memory of the process, in bytes. */
 export interface Memory {
   /** Objects, and buffers outside of V8's heap, after garbage was collected. */
   readonly heap: number;
-  /** The resident memory before that, and its peak. */
+  /** The resident memory before that collection, and its peak. */
   readonly rss: number;
   readonly peak: number;
 }
@@ -24,8 +24,8 @@ delays.enable();
 
 const calls = {
   /**
-   * Runs `virstream` in this process, which is that of the command in all but the answers to these calls. Returns the addresses that
-   * it prints.
+   * Runs `virstream` in this process, which differs from that of the command only by the answers to these calls.
+   * Returns the addresses that it prints.
    */
   async run({ program, args, urls }: { program: string; args: string[]; urls: number }): Promise<string[]> {
     process.argv = [process.execPath, program, ...args];
@@ -41,7 +41,7 @@ const calls = {
         return true;
       };
     });
-    // It ends when the command does.
+    // The import ends when the command ends.
     void import(pathToFileURL(program).href);
     const result = await all;
     stdout.write = write;

@@ -30,8 +30,8 @@ const counts: Counts = { messages: 0, bytes: 0, syncs: 0 };
 let sockets: WebSocket[] = [];
 
 /**
- * One subscriber. It reads and returns credit as a client does, but decodes only the type of each message, because the benchmark
- * measures the server, which shares the machine with all of them.
+ * One subscriber. It reads and returns credit as a client does, but decodes only the type of each message, because the
+ * benchmark measures the server, which shares the machine with all subscribers.
  */
 async function subscribe(url: string, subscribers: Subscribers, index: number): Promise<void> {
   const { json = false, intervalMs, mode = "sample", queries = 1, guests } = subscribers;
@@ -72,7 +72,7 @@ const calls = {
       await Promise.all(indexes.map((index) => subscribe(url, subscribers, index)));
     }
   },
-  /** What all of them together have received so far. */
+  /** What all subscribers together have received so far. */
   async counts(): Promise<Counts> {
     return { ...counts };
   },
