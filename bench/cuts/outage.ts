@@ -7,7 +7,10 @@ const SERVED = "test:///default?domains=200";
 /** A server that the benchmark can make unreachable and reachable again. */
 export interface Outage extends AsyncDisposable {
   readonly url: string;
-  /** True if the server runs during the outage. The clock then tells how many sweeps it made. */
+  /**
+   * True if the server keeps running during the outage. Then the number of sweeps that the server made follows from the
+   * elapsed time.
+   */
   readonly serving: boolean;
   begin(): void | Promise<void>;
   /** Resolves when the server can be reached again. */

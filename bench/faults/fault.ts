@@ -1,11 +1,11 @@
 import type { FaultLab } from "../../test/lab/fault-lab.ts";
 import type { Peer } from "../../test/lab/peer.ts";
 
-/** One line of the table: a fault, its figures, and the promise. */
+/** One line of the table of results: a fault, what was measured, and what virstream promises for this fault. */
 export interface FaultRow {
   readonly fault: string;
   readonly ours: string;
-  /** The promise; absent if the figure is only for information. */
+  /** What virstream promises; absent if the figure is only for information. */
   readonly must?: string;
   readonly met?: boolean;
   /** The figures of the peers in the same situation; peers that did not run are absent. */

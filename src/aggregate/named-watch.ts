@@ -19,8 +19,8 @@ interface Watched {
 }
 
 /**
- * A watch of named domains on any of the hosts. In every sweep, each host sends a `gone` record for each selector that
- * it does not know. The aggregate passes on only two facts from these records: no host has the domain, or a host lost
+ * A watch of named domains on any of the hosts. In every sweep, each host sends a `gone` record for each selector whose
+ * domain it does not have. The aggregate passes on only two facts from these records: no host has the domain, or a host lost
  * it.
  */
 export class NamedWatch {

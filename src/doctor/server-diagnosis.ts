@@ -5,7 +5,7 @@ import { type Diagnosis, diagnosisOfJson } from "../overview/diagnosis.ts";
 
 /** How long another virstream may take to answer, in ms. The other virstream's own limit is shorter. */
 const SERVER_MS = 15_000;
-/** A server's answer has a few hundred bytes. */
+/** Longer answers are ignored. A real one has a few hundred bytes. */
 const MAX_ANSWER_BYTES = 65_536;
 
 /** The URI from which virstream reads a guest's host, and the credentials for it. */

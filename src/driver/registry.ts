@@ -57,8 +57,8 @@ export function registerDriver(scheme: string, open: OpenDriver): void {
  * Registers a driver that comes with virstream. It never replaces a driver that the program registered, even if the
  * program registered its driver first.
  *
- * @param spare true for a driver that must not replace another built-in driver of the scheme: in Node, a program may load
- *   the entry for browsers, too
+ * @param spare true: do nothing if the scheme already has a built-in driver. A program in Node may also import the
+ *   package's entry point for browsers, whose driver must not replace Node's.
  */
 export function registerBuiltIn(scheme: string, open: OpenDriver, spare = false): void {
   if (!spare || !builtIn.has(scheme)) builtIn.set(scheme, open);

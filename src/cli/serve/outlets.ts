@@ -13,7 +13,7 @@ import { Outage } from "./outage.ts";
 /** An outlet, as the log names it. */
 type Outlet = { readonly outlet: "nats" | "otlp"; readonly url: string };
 
-/** Logs when an outlet starts, when it begins to fail, and, with the text `again`, when it works again. */
+/** Logs when an outlet starts, when it begins to fail, and when it works again. */
 class OutletLog {
   readonly #log: ServeLog;
   readonly #outage = new Outage();
@@ -27,6 +27,7 @@ class OutletLog {
     this.#log.say("outlet-started", message, { ...outlet, intervalMs });
   }
 
+  /** @param again the message when the outlet works again */
   changed(error: VirstreamError | undefined, isRetried: boolean, outlet: Outlet, again: string): void {
     if (error === undefined) {
       const outageMs = this.#outage.end();

@@ -102,7 +102,7 @@ export class TableRows implements WatchSink {
     this.#options = options;
   }
 
-  /** Takes the state of a feed, and then its events. Returns a function that leaves the feed. */
+  /** Opens a feed and joins it: the feed first sends its state, then its events. Returns a function that leaves it. */
   follow(open: () => Feed): () => void {
     try {
       const feed = open();

@@ -15,8 +15,8 @@ export const HEADER_BYTES = 24;
 const MARK = Buffer.from([0xff, 0x56, 0x53]);
 
 /**
- * `key`: the beginning of a key frame, from which a reader can start without earlier frames. Its payload describes the
- * recording. `state`: the rest of the key frame, which is the server's welcome and the newest record of each domain.
+ * `key`: begins a key frame, from which a reader can start without earlier frames. The payload of this first part
+ * describes the recording. `state`: a further part of the same key frame, which is the server's welcome and the newest record of each domain.
  * `event`: a message of the watch after the key frame. `end`: the recorder was ended.
  */
 export const FRAME_KINDS = ["key", "state", "event", "end"] as const;
