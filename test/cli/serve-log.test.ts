@@ -31,8 +31,8 @@ import { served } from "./served.ts";
 const EVIL = "evil\n\u001b[2J\u009b2J\u009d0;title\u0007\u2028\u202e";
 const CONTROL = /(?!\n)[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/u;
 const SECRET = "s3cret";
-/** Their lines are more than the server keeps. */
-const REQUESTS = 9_000;
+/** Their lines are twice as many as the server and the system keep. */
+const REQUESTS = 18_000;
 
 let folder: string;
 beforeAll(() => {
