@@ -9,11 +9,17 @@ export type Kind = readonly [words: string, fits: (value: unknown) => boolean, s
 /** The members of an options object, with the valid values of each. Undefined: the caller checks the member. */
 export type Members = Readonly<Record<string, Kind | undefined>>;
 
+/** A boolean. */
 export const FLAG: Kind = ["true or false", (value) => typeof value === "boolean"];
+/** A text of any length. */
 export const TEXT: Kind = ["a string", (value) => typeof value === "string"];
+/** A function, with any parameters. */
 export const FUNCTION: Kind = ["a function", (value) => typeof value === "function"];
+/** An object, also an array, but not null. */
 export const OBJECT: Kind = ["an object", (value) => typeof value === "object" && value !== null];
+/** A text that an error must not quote, such as a token. */
 export const SECRET: Kind = [TEXT[0], TEXT[1], true];
+/** An array, with any items. */
 export const LIST: Kind = ["a list", Array.isArray];
 /** An AbortSignal of any realm. */
 export const SIGNAL: Kind = [

@@ -3,6 +3,7 @@ import { PARAM_TYPES, ParamType, type ParamTypeName, type Schema } from "./schem
 import { SchemaTable } from "./schema-table.ts";
 import { NO_TEXTS, TypedParams as Params, type ParamValue } from "./typed-params.ts";
 
+// The parts of TypedParams that callers name.
 export type { Param, ParamTree, ParamValue } from "./typed-params.ts";
 
 type ParamsClass = typeof Params;

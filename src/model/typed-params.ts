@@ -16,6 +16,7 @@ export interface Param {
   readonly value: ParamValue;
 }
 
+/** The texts of all records without texts. */
 export const NO_TEXTS: readonly string[] = Object.freeze([]);
 
 /**

@@ -138,7 +138,7 @@ export const SCREEN_COLUMNS: readonly Column[] = RATE_COLUMNS.filter(({ key }) =
 
 /**
  * The groups that the screen's columns and the page of a guest need. Calls for other groups would load the host, and
- * nobody would see their results.
+ * the screen would not show their results.
  */
 export const SCREEN_GROUPS = ["state", "cpu-total", "balloon", "vcpu", "interface", "block"] as const;
 

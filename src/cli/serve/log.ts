@@ -124,7 +124,9 @@ export class ServeLog {
   #sayDropped(): void {
     const count = this.#dropped;
     this.#dropped = 0;
-    this.say("lines-dropped", `${count} lines of the log were dropped: nobody read them`, { count });
+    this.say("lines-dropped", `${count} lines of the log were dropped: the reader of stderr did not take them`, {
+      count,
+    });
   }
 }
 

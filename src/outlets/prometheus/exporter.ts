@@ -109,7 +109,7 @@ export class Exporter implements AsyncDisposable {
   }
 
   /**
-   * Begins to read the domains' definitions. If nobody calls this, the first page does so. Resolves with the error if
+   * Begins to read the domains' definitions. Without this call, the first page begins it. Resolves with the error if
    * pages have no series about the identity of domains, otherwise with undefined.
    */
   identities(): Promise<VirstreamError | undefined> {
@@ -117,7 +117,7 @@ export class Exporter implements AsyncDisposable {
   }
 
   /**
-   * Begins to read the storage pools. If nobody calls this, the first page does so. Resolves after a second at most,
+   * Begins to read the storage pools. Without this call, the first page begins it. Resolves after a second at most,
    * with the error if pages have no series of storage pools. Resolves with undefined if they have such series, or the
    * options do not ask for them.
    */

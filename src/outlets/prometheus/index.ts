@@ -6,5 +6,7 @@
 
 export { answerScrape } from "./answer.ts";
 export { Exporter, type ExporterOptions } from "./exporter.ts";
+// The format of a page, which the scraper chooses.
 export type { ExpositionFormat } from "./exposition.ts";
+// The names of the series, which the options choose.
 export type { Dialect } from "./family.ts";

@@ -64,7 +64,7 @@ export class FrameWriter {
     }
   }
 
-  /** True if so many bytes wait for the disk that no more should be added. */
+  /** True if more than MOST_WAITING_BYTES wait for the disk: then no further frame should be added. */
   get isBehind(): boolean {
     return this.#waitingBytes > MOST_WAITING_BYTES;
   }

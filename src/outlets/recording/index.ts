@@ -8,6 +8,7 @@ import type { Connection } from "../../client/connection.ts";
 import { type ActiveRecording, type RecordOptions, startRecording } from "./active-recording.ts";
 
 export { type RecordingGap, type RecordingSurvey, surveyRecording } from "../../drivers/recording/survey.ts";
+// What record() takes and returns.
 export type { ActiveRecording, RecordingFigures, RecordOptions } from "./active-recording.ts";
 
 /**

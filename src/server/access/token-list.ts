@@ -35,8 +35,8 @@ const ENTRY_MEMBERS = {
 } satisfies Members;
 
 /**
- * How many random bytes a token has. A token with so many random bytes cannot be guessed, so the hash needs no salt and
- * no slow function.
+ * How many random bytes a token has. An attacker cannot guess 32 random bytes, so the hash needs no salt and no slow
+ * function.
  */
 const TOKEN_BYTES = 32;
 

