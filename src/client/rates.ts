@@ -3,11 +3,11 @@ import { STATE_NUMBERS } from "../model/field/state-numbers.ts";
 import type { DomainIdentity, DomainStatsRecord } from "../model/record.ts";
 import { TypedParams } from "../model/typed-params.ts";
 import type { WatchEvent } from "../model/watch.ts";
-import { cpuRates, diskRates, interfaceRates, vcpuRates } from "./rates/devices.ts";
 import type { DomainRates } from "./rates/domain-rates.ts";
+import { FreshRates } from "./rates/fresh-rates.ts";
 import type { Part } from "./rates/layout.ts";
-import { GuestReport, isDated, memoryRates, reportedAt } from "./rates/memory.ts";
-import { finite, type Pair, Sample } from "./rates/sample.ts";
+import { GuestReport, isDated, reportedAt } from "./rates/memory.ts";
+import { Sample } from "./rates/sample.ts";
 
 /** The types of the rates of a domain, its devices and its memory. */
 export type * from "./rates/domain-rates.ts";
@@ -41,13 +41,11 @@ class DomainHistory {
     this.id = id;
   }
 
-  /** Pairs the record `after` with the earlier record with which this part is compared. */
-  pair(part: Part, after: Sample): Pair {
+  /** The earlier record with which this part of the record `after` is compared; undefined if there is none. */
+  before(part: Part, after: Sample): Sample | undefined {
     const before = after.layout.parts.includes(part) ? this.#kept[part] : undefined;
     const intervalMs = before === undefined ? Number.NaN : after.at - before.at;
-    return intervalMs > 0 && intervalMs <= this.#longestSince(before?.at)
-      ? { before, after, intervalMs }
-      : { before: undefined, after, intervalMs: Number.NaN };
+    return intervalMs > 0 && intervalMs <= this.#longestSince(before?.at) ? before : undefined;
   }
 
   /**
@@ -138,6 +136,15 @@ export class RateMeter {
    * This method never throws.
    */
   take(record: DomainStatsRecord): DomainRates {
+    return this.freshly(record).plain();
+  }
+
+  /**
+   * Does the same as `take`, and returns rates that are computed when they are read.
+   *
+   * @internal
+   */
+  freshly(record: DomainStatsRecord): FreshRates {
     const { domain, status } = record;
     let host = this.#hosts.get(domain.host);
     let history = host?.domains.get(domain.uuid);
@@ -233,20 +240,12 @@ function isActive(domain: DomainIdentity, sample: Sample): boolean {
   return domain.id >= 0 && sample.number(sample.layout.state) !== STATE_NUMBERS.shutoff;
 }
 
-function ratesOf(record: DomainStatsRecord, history: DomainHistory, sample: Sample): DomainRates {
-  const cpu = history.pair("cpu", sample);
-  const vcpus = history.pair("vcpus", sample);
-  const disks = history.pair("disks", sample);
-  const interfaces = history.pair("interfaces", sample);
-  let shortest = Number.POSITIVE_INFINITY;
-  for (const { intervalMs } of [cpu, vcpus, disks, interfaces]) if (intervalMs < shortest) shortest = intervalMs;
-  return {
-    record,
-    intervalMs: finite(shortest),
-    cpu: cpuRates(cpu),
-    vcpus: vcpuRates(vcpus),
-    disks: diskRates(disks),
-    interfaces: interfaceRates(interfaces),
-    memory: memoryRates(sample, history.guestReport(sample)),
+function ratesOf(record: DomainStatsRecord, history: DomainHistory, sample: Sample): FreshRates {
+  const before = {
+    cpu: history.before("cpu", sample),
+    vcpus: history.before("vcpus", sample),
+    disks: history.before("disks", sample),
+    interfaces: history.before("interfaces", sample),
   };
+  return new FreshRates(record, sample, before, history.guestReport(sample));
 }

@@ -239,7 +239,7 @@ export class GuestList {
 
   #withSlowness(line: GuestLine, now: number): GuestLine {
     const { key, row, verdict } = line;
-    const all = verdict.kind === undefined ? slownessOf(row.rates) : [];
+    const all = verdict.kind === undefined ? slownessOf(row.glance) : [];
     const slow = all[0] && { ...all[0], sentence: all.map(({ sentence }) => sentence).join(", and ") };
     const known = this.#slow.get(key);
     const lately = known !== undefined && now - known.last <= WELL_AFTER_MS ? known : undefined;
@@ -271,7 +271,7 @@ class Sums {
     if (slow !== undefined) this.slow++;
     if (kind !== undefined) this.troubles.set(kind, (this.troubles.get(kind) ?? 0) + 1);
     if (row.domain.id < 0) return;
-    const { cpu, memory } = row.rates;
+    const { cpu, memory } = row.glance;
     if (cpu.percent !== undefined) this.cpus = (this.cpus ?? 0) + cpu.percent / 100;
     this.vcpus += row.record.params.number("vcpu.current") ?? 0;
     this.usedBytes += memory.usedBytes ?? memory.rssBytes ?? 0;

@@ -6,6 +6,7 @@ import type { GapEvent, StatusEvent, SyncEvent, WatchSink } from "../../model/wa
 import { isAccounted } from "../../sampling/completeness.ts";
 import type { Feed } from "../../sampling/feed.ts";
 import type { DomainRates } from "../rates/domain-rates.ts";
+import { FreshRates } from "../rates/fresh-rates.ts";
 import { RateMeter } from "../rates.ts";
 import { ChangeReader, ChangeSet, type TableChange } from "./changes.ts";
 import { ranked, type SortOrder, type SortValue } from "./ranking.ts";
@@ -19,22 +20,36 @@ export class TableRow {
   readonly key: string;
   /** The newest record. */
   readonly record: DomainStatsRecord;
-  /** The rates up to this record; each is undefined while it is unknown. */
-  readonly rates: DomainRates;
   /**
    * True if the record is from before its host became absent, or from before the table ended. After the host is back, a
    * row stays stale until its next record.
    */
   readonly stale: boolean;
+  #rates: DomainRates;
   readonly #now: () => number;
 
   /** @internal */
   constructor(key: string, record: DomainStatsRecord, rates: DomainRates, stale: boolean, now: () => number) {
     this.key = key;
     this.record = record;
-    this.rates = rates;
+    this.#rates = rates;
     this.stale = stale;
     this.#now = now;
+  }
+
+  /** The rates up to this record; each is undefined while it is unknown. They are computed when you first read them. */
+  get rates(): DomainRates {
+    if (this.#rates instanceof FreshRates) this.#rates = this.#rates.plain();
+    return this.#rates;
+  }
+
+  /**
+   * The same rates, for a list that reads some of them of each guest: the row does not keep what it computes for them.
+   *
+   * @internal
+   */
+  get glance(): DomainRates {
+    return this.#rates;
   }
 
   /** The domain, from its newest record. */
@@ -51,7 +66,13 @@ export class TableRow {
 
   /** @internal */
   outdated(): TableRow {
-    return this.stale ? this : new TableRow(this.key, this.record, this.rates, true, this.#now);
+    return this.stale ? this : new TableRow(this.key, this.record, this.#rates, true, this.#now);
+  }
+
+  /** The row as a plain object, for JSON. */
+  toJSON(): { key: string; record: DomainStatsRecord; rates: DomainRates; stale: boolean } {
+    const { key, record, rates, stale } = this;
+    return { key, record, rates, stale };
   }
 }
 
@@ -174,7 +195,7 @@ export class TableRows implements WatchSink {
   }
 
   record(record: DomainStatsRecord): void {
-    const rates = this.#meter.take(record);
+    const rates = this.#meter.freshly(record);
     const entry = this.#byDomain.get(record.domain);
     const key = entry?.key ?? domainKey(record.domain);
     const row = new TableRow(key, record, rates, false, this.#options.now);

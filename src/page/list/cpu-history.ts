@@ -25,14 +25,14 @@ export class CpuHistory {
   /** Takes the newest record of each guest. A record that it already has adds nothing. */
   take(rows: readonly TableRow[]): void {
     this.#takes++;
-    for (const { key, record, rates } of rows) {
+    for (const { key, record, glance } of rows) {
       const ring = entryOf(this.#rings, key, () => ({
         ...{ samples: new Float32Array(SAMPLES), count: 0, at: Number.NaN, seen: 0 },
       }));
       ring.seen = this.#takes;
       if (ring.at === record.steadyAt) continue;
       ring.at = record.steadyAt;
-      ring.samples[ring.count++ % SAMPLES] = rates.cpu.percent ?? Number.NaN;
+      ring.samples[ring.count++ % SAMPLES] = glance.cpu.percent ?? Number.NaN;
     }
     if (this.#rings.size === rows.length) return;
     for (const [key, ring] of this.#rings) if (ring.seen !== this.#takes) this.#rings.delete(key);

@@ -158,7 +158,11 @@ describe("the rows of a table", () => {
           for (const [key, { record, rates, stale }] of model) {
             const row = rows.get(key)!;
             expect([row.key, row.record, row.stale]).toEqual([key, record, stale]);
+            expect(row.glance.cpu).toEqual(rates.cpu);
+            expect(row.glance.intervalMs).toBe(rates.intervalMs);
             expect(row.rates).toEqual(rates);
+            expect(row.rates).toBe(row.rates);
+            expect(JSON.stringify(row)).toBe(JSON.stringify({ key, record, rates, stale }));
             expect(row.ageMs).toBe(5_000 - record.steadyAt);
           }
           expect(
