@@ -38,6 +38,7 @@ export interface FeedScope {
   readonly patterns: readonly string[] | undefined;
 }
 
+/** The inputs of a feed. */
 export interface FeedOptions {
   readonly cadence: Cadence;
   /** The hosts whose records the feed gets. Default: only `host`. */

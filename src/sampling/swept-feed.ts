@@ -3,6 +3,7 @@ import type { VirstreamError } from "../model/error.ts";
 import type { DomainStatsRecord, SweepSummary } from "../model/record.ts";
 import { Feed, type FeedEntry, type FeedOptions } from "./feed.ts";
 
+/** The inputs of a feed that a sampler feeds. */
 export interface SweptFeedOptions extends FeedOptions {
   /** The name of the host that is swept. */
   readonly host: string;

@@ -145,6 +145,7 @@ function absentOf(value: unknown): Absent {
   return { host: textOf(map, "host"), error };
 }
 
+/** The summary of a sweep as a message has it. */
 export function summaryToWire({ absent, ...numbers }: SweepSummary): WireSummary {
   if (absent === undefined) return numbers;
   return { ...numbers, absent: absent.map(({ host, error }) => ({ host, error: error.toJSON() })) };

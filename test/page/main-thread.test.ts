@@ -11,7 +11,7 @@ import { onPage, serveUi, shown } from "./live-page.ts";
 // This file runs when no other file does (see vitest.config.ts), because on a machine that does other work at the same time, the
 // same task takes more processor time: programs share the caches, and often the halves of a processor.
 
-/** How long the main thread is measured, in ms. The figures of docs/page.md are of ten minutes. */
+/** How long the main thread is measured, in ms. The figures of docs/page.md are of 60 s. */
 const MEASURED_MS = Number(process.env["VIRSTREAM_MEASURED_MS"] ?? 3_000);
 
 describeWith(["chromium"], "The live page of 10,000 guests, one of them open", () => {

@@ -129,6 +129,7 @@ export function addStrip(mask: number, doubles: readonly number[][], key: number
   if (!good) throw malformed("a block has no valid values");
 }
 
+/** The number of a block's rows, at least 1. */
 export function rowsOf(count: unknown): number {
   if (!Number.isInteger(count) || (count as number) < 1) throw malformed("a block has no rows");
   return count as number;
