@@ -241,7 +241,7 @@ describe("a table", () => {
       }
       for (let i = 0; i < 10; i++) await turn();
     };
-    await subscribe(1_000);
+    await subscribe(10_000);
     before = await bytesInUse();
     await subscribe(10_000);
     expect((await bytesInUse()) - before).toBeLessThan(500_000);
