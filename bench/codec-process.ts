@@ -2,7 +2,7 @@ import { Packr } from "msgpackr";
 import { RowBatch } from "../src/wire/columns/row-batch.ts";
 import { Coalescer } from "../src/wire/flow-control.ts";
 import { MessageDecoder } from "../src/wire/message-decoder.ts";
-import { pack } from "../src/wire/pack.ts";
+import { pack, recycle } from "../src/wire/pack.ts";
 import { profileOf, type WireMessage } from "../src/wire/profile.ts";
 import { ServerClock } from "../src/wire/server-clock.ts";
 import { answerCalls, cpuMicros } from "./calls.ts";
@@ -25,7 +25,8 @@ const PASSES = 40;
 
 /** A codec under test. Each call is one pass: it encodes all records, or decodes all messages. */
 interface Contender {
-  encode(): readonly Uint8Array[];
+  /** @param sent called with each message, if given; the caller does not keep the messages then */
+  encode(sent?: (message: WireMessage) => void): readonly Uint8Array[];
   decode(messages: readonly Uint8Array[]): number;
 }
 
@@ -34,7 +35,8 @@ const calls = {
     const contender = await contenders[codec]();
     const messages = contender.encode();
     const bytes = messages.reduce((sum, message) => sum + message.length, 0) / RECORDS;
-    const encodeMicros = micros(() => contender.encode().length);
+    // A server uses the buffer of a message again when the system has taken its bytes.
+    const encodeMicros = micros(() => contender.encode(recycle).length);
     const decodeMicros = micros(() => contender.decode(messages));
     return { bytes, encodeMicros, decodeMicros };
   },
@@ -86,7 +88,7 @@ async function ours(perMessage = Number.POSITIVE_INFINITY): Promise<Contender> {
   const profile = profileOf("virstream.v1");
   const decoder = new MessageDecoder({}, new ServerClock(() => 0));
   const batch = new RowBatch();
-  const encode = (): WireMessage[] => {
+  const encode = (sent?: (message: WireMessage) => void): WireMessage[] => {
     const messages: WireMessage[] = [];
     for (const [i, record] of records.entries()) {
       batch.add(undefined, record);
@@ -95,13 +97,14 @@ async function ours(perMessage = Number.POSITIVE_INFINITY): Promise<Contender> {
       const rows = profile.rows({ id: 1 }, batch);
       batch.clear(rows.bytes);
       messages.push(...rows.messages);
+      if (sent !== undefined) rows.messages.forEach(sent);
     }
     return messages;
   };
   const { keys, types } = records[0]!.params.schema;
   decoder.decode(pack({ type: "schema", slot: 0, keys, types: [...types] }));
   return {
-    encode: () => encode() as Uint8Array[],
+    encode: (sent) => encode(sent) as Uint8Array[],
     decode(messages) {
       let rows = 0;
       for (const message of messages) {

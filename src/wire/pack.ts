@@ -11,18 +11,15 @@ export function pack(value: unknown): Uint8Array {
   return Uint8Array.prototype.slice.call(packr.pack(value, RESET_BUFFER_MODE));
 }
 
-/** The size of a buffer that is used again, in bytes: a full message of a sweep, and an eighth more. */
-const BUFFER_BYTES = 73_728;
-/** Shorter messages would waste more than a third of such a buffer. */
-const LEAST_BYTES = (2 / 3) * BUFFER_BYTES;
-/** The most buffers that wait for a message. */
-const MOST_WAITING = 16;
+/** The most bytes of the buffers that wait for a message. */
+const MOST_WAITING_BYTES = 1_048_576;
 
 /**
- * Buffers for the next messages. The system takes the memory of a new buffer from its free pages, one by one, and
- * clears them. With new buffers, this took a third of a sweep's processor time.
+ * Buffers for the next messages, by their size in bytes. The system takes the memory of a new buffer from its free
+ * pages, one by one, and clears them. With new buffers, this took a third of a sweep's processor time.
  */
-const waiting: ArrayBuffer[] = [];
+const waiting = new Map<number, ArrayBuffer[]>();
+let waitingBytes = 0;
 
 /**
  * A value as msgpack, for a message to one client. The sender calls `recycle` when the system has taken the bytes of
@@ -30,15 +27,37 @@ const waiting: ArrayBuffer[] = [];
  */
 export function packOnce(value: unknown): Uint8Array {
   const packed = packr.pack(value, RESET_BUFFER_MODE);
-  const { length } = packed;
-  if (length < LEAST_BYTES || length > BUFFER_BYTES) return Uint8Array.prototype.slice.call(packed);
-  const message = new Uint8Array(waiting.pop() ?? new ArrayBuffer(BUFFER_BYTES), 0, length);
+  const size = bufferSizeOf(packed.length);
+  let buffer = waiting.get(size)?.pop();
+  if (buffer === undefined) buffer = new ArrayBuffer(size);
+  else waitingBytes -= size;
+  const message = new Uint8Array(buffer, 0, packed.length);
   message.set(packed);
   return message;
 }
 
 /** Keeps the buffer of a message of `packOnce` for a later message. Nothing may refer to the message any more. */
 export function recycle(message: Uint8Array | string): void {
-  if (typeof message === "string" || message.buffer.byteLength !== BUFFER_BYTES) return;
-  if (waiting.length < MOST_WAITING) waiting.push(message.buffer as ArrayBuffer);
+  if (typeof message === "string") return;
+  const buffer = message.buffer as ArrayBuffer;
+  const size = buffer.byteLength;
+  if (size > MOST_WAITING_BYTES) return;
+  // Too many buffers wait, for example because the messages have other sizes now than before.
+  if (waitingBytes + size > MOST_WAITING_BYTES) {
+    waiting.clear();
+    waitingBytes = 0;
+  }
+  const same = waiting.get(size);
+  if (same === undefined) waiting.set(size, [buffer]);
+  else same.push(buffer);
+  waitingBytes += size;
+}
+
+/**
+ * The size of the buffer for a message, at most an eighth or 127 bytes larger than the message. There are few sizes, so
+ * that messages of about the same size can use the same buffers.
+ */
+function bufferSizeOf(length: number): number {
+  const step = Math.max(128, 2 ** (28 - Math.clz32(length)));
+  return Math.ceil(length / step) * step;
 }
