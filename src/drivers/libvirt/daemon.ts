@@ -69,7 +69,8 @@ async function connect({ uri, transports, stats }: DaemonAddress, signal: AbortS
   try {
     if (signal.aborted) onAbort();
     const facts = await openHypervisor(client, uri.name, uri.transport);
-    // If the client ended together with the last answer, it does not report its end again.
+    // If the client ended together with the last answer, its `onEnded` will not be called any more. So this is checked
+    // here.
     if (client.ended !== undefined) throw client.ended;
     return { client, facts };
   } catch (error) {
@@ -190,7 +191,8 @@ function explainPolkit(error: unknown): never {
 
 function unlessUnsupported<T>(instead: T): (error: unknown) => T {
   return (error) => {
-    // A missing version or name does not matter; a lost connection does.
+    // If the daemon does not report a version or a name, the connection is still usable. Any other error means that the
+    // connection was lost.
     if (isRemoteError(error)) return instead;
     throw error;
   };

@@ -9,7 +9,10 @@ import type { SweepHost } from "./sweep/calls.ts";
 
 /** While this many calls are unanswered, the reader sends no other call. */
 const UNANSWERED_MAX = 2;
-/** From this version on, libvirt reads a definition only when it has the domain's job, and waits up to 30 s for it. */
+/**
+ * From this version on (11.0.0), libvirt reads a definition only when it has the domain's job, and waits up to 30 s for
+ * the job.
+ */
 const DEFINITION_TAKES_JOB = 11_000_000;
 
 /** The members of the session that a reader uses. */
@@ -22,9 +25,9 @@ export interface ReaderHost extends SideCallHost, Pick<SweepHost, "monitors"> {
  * permits like all other calls, and count towards the same limits. The reader sends one call at a time, or two while
  * the first one is overdue, so it never delays a sweep by more than one call.
  *
- * It never waits for a guest. Before a call that needs the domain's job (libvirt's lock for operations on a domain) or
- * its monitor, it reads the monitor's state, which needs neither. If another call has the job, it rejects with
- * `deadline-exceeded`, and sends nothing.
+ * The reader never waits for a guest. Before a call that needs the domain's job (libvirt's lock for operations on a
+ * domain) or its monitor, it asks for the monitor's state, which needs neither. If another call has the job, the reader
+ * does not send the call, and rejects with `deadline-exceeded`.
  */
 export class DomainReader implements DescriptionSource {
   readonly #host: ReaderHost;

@@ -22,7 +22,7 @@ import { LIBVIRT_DRIVERS, parseLibvirtUri, TRANSPORTS } from "./transport/uri.ts
 
 /**
  * The URI schemes that this driver opens: libvirt's drivers with each of libvirt's transports. Plain `test:` is not
- * among them: libvirt's test driver is reached by `test+unix:///default`.
+ * among them, because it means the simulated host. libvirt's test driver is reached by `test+unix:///default`.
  */
 export const LIBVIRT_SCHEMES: readonly string[] = LIBVIRT_DRIVERS.flatMap((driver) => [
   ...(driver === "test" ? [] : [driver]),
@@ -55,8 +55,8 @@ export class LibvirtDriver implements Driver {
   readonly #reconnector: Reconnector<Session>;
   readonly #descriptions = new Set<DescriptionCache<unknown>>();
   /**
-   * The names of the host and the hypervisor, from the first connection. They do not change later, because the name of
-   * a domain's host is part of the domain's key.
+   * The names of the host and the hypervisor, from the first connection. The driver keeps them when it connects again,
+   * because the name of a domain's host is part of the domain's key.
    */
   #host = "";
   #hypervisor = "";
@@ -127,7 +127,10 @@ export class LibvirtDriver implements Driver {
     };
   }
 
-  /** Reads definitions while somebody asks for them. DomainReader and docs/harmless.md describe the calls. */
+  /**
+   * Makes a cache that reads a domain's definition while callers ask for the domain. DomainReader and docs/harmless.md
+   * describe the calls.
+   */
   describe<T>(reader: DescriptionReader<T>): Descriptions<T> {
     const source = async (): Promise<DomainReader> => this.#present().reader;
     const cache = new DescriptionCache(

@@ -6,14 +6,14 @@ import { isNoStoragePool } from "./rpc/remote-error.ts";
 import type { RemotePool } from "./rpc/remote-pool.ts";
 import type { CallSubject, SideCalls } from "./side-calls.ts";
 
-/** The least time between the starts of two reads, in ms. */
+/** The least time between the starts of two reads of all pools, in ms. */
 const INTERVAL_MS = 60_000;
 /** From this age on, in ms, the reader no longer returns a value that it has read. */
 const MAX_AGE_MS = 2 * INTERVAL_MS;
 /**
  * How long the reader pauses after a connection was lost while a call was unanswered, in ms. The pause doubles each
- * time that this happens again. The unanswered call still occupies a worker of the daemon, and nothing shows when the
- * call ends.
+ * time that this happens again, up to MAX_PAUSE_MS. The unanswered call still occupies a worker of the daemon, and
+ * nothing shows when the call ends.
  */
 const PAUSE_MS = 600_000;
 const MAX_PAUSE_MS = 24 * 3_600_000;

@@ -37,7 +37,10 @@ import type { LibvirtUri } from "./transport/uri.ts";
  */
 const QEMU_CONNECTIONS = 2;
 
-/** How long a worker needs to take up a call, or to become free after an answer, in ms. */
+/**
+ * How long a worker needs to take up a call, or to become free after an answer, in ms. Workers that are already idle
+ * take up a burst of calls within BURST_SETTLE_MS.
+ */
 const SETTLE_MS = 5;
 const BURST_SETTLE_MS = 2;
 
@@ -95,8 +98,8 @@ export class Session implements SweepHost {
     this.#end.signal.addEventListener("abort", () => {
       this.#calls.close();
       this.#reader?.close();
-      // After the connection has ended, nothing shows whether a call about a storage pool is answered, so the call
-      // would keep its permit forever.
+      // After the connection has ended, nothing shows whether a call about a storage pool is answered. Without `true`,
+      // the call would keep its permit forever.
       this.#poolCalls?.close(true);
     });
     this.#adopt(client);
@@ -133,13 +136,14 @@ export class Session implements SweepHost {
     return this.#poolCalls;
   }
 
-  /** Ends the sweeps under way with this error, and the connections in an orderly way. */
+  /** Ends the sweeps under way with this error, and closes the connections in an orderly way. */
   async close(error: VirstreamError): Promise<void> {
     this.onLost = undefined;
     for (const sweep of this.#sweeps) sweep.end(error);
     this.#end.abort(error);
     for (const [number, client] of this.#clients) {
-      // `onEnded` runs before the calls are rejected, so they become orphans: the daemon still works on them.
+      // `onEnded` runs before the calls in flight are rejected. So these calls become orphans: the daemon still works
+      // on them.
       client.onEnded = () => this.admission.removeConnections([number]);
     }
     await Promise.all([this.#growing, ...[...this.#clients.values()].map((client) => client.close())]);
@@ -179,7 +183,9 @@ export class Session implements SweepHost {
     if (!this.#end.signal.aborted) this.domainCache.live = true;
   }
 
-  /** Registers for the other events that change a definition. A daemon may not know all of these events. */
+  /**
+   * Registers for the other events that report a changed definition (CHANGE_EVENTS). A daemon may not know all of them.
+   */
   async #listenForChanges(): Promise<void> {
     if (!(await this.#ask(PROCEDURES.supportsFeature, FEATURE_EVENT_CALLBACK, "changes"))) return;
     for (const { id } of CHANGE_EVENTS) await this.#ask(PROCEDURES.listen, id, "changes").catch(refusedAtMost);
@@ -235,7 +241,8 @@ export class Session implements SweepHost {
    */
   async probeWorker(probe: WorkerProbe): Promise<void> {
     try {
-      // An idle pool has workers ready for a burst. A single call may need a worker that is still being started.
+      // An idle daemon has workers ready for a burst of calls. A single call may need a worker that is still being
+      // started.
       await sleep(probe.fresh ? BURST_SETTLE_MS : SETTLE_MS);
       if (probe.useful) {
         await this.#ask(PROCEDURES.stats, { uuids: [NIL_UUID], groups: 1, flags: 0 }, "probe").catch(refusedAtMost);
@@ -265,8 +272,8 @@ export class Session implements SweepHost {
 
   /** A sweep has more domains than slots: opens one more connection, unless there are enough. */
   crowded(): void {
-    // With other drivers, a domain costs too little to need a second connection, and each connection to the test driver
-    // has its own domains.
+    // With other drivers, a domain takes too little time to need a second connection, and each connection to the test
+    // driver has its own domains.
     if (this.facts.hypervisor !== "qemu" || this.#clients.size >= QEMU_CONNECTIONS) return;
     if (performance.now() < this.#growAfter) return;
     this.#growing ??= this.#grow().finally(() => {
@@ -295,8 +302,11 @@ function refusedAtMost(error: unknown): void {
   if (!isRemoteError(error)) throw error;
 }
 
-/** Identifies a daemon by the socket that the URI names; without one, by the host's own name and its address. */
+/**
+ * Identifies a daemon by the URI's driver, path and host, and by the socket that the URI names. If the URI names no
+ * socket, the host's own name takes its place.
+ */
 function hostKey({ driver, path, socket, host: address }: LibvirtUri, { host }: HypervisorFacts): string {
-  // Cloned machines have the same host name. Without the address they would share one budget.
+  // Cloned machines have the same host name. Without the address in the URI, their daemons would share one budget.
   return [driver, path, address ?? "", socket?.replace(/-ro$/, "") ?? host].join(" ");
 }

@@ -15,7 +15,7 @@ export type SideCallHost = Pick<SweepHost, "admission" | "call" | "probeWorker">
 export interface CallSubject {
   /** Identifies the subject for admission: at most one call of each kind with this key is in flight at a time. */
   readonly key: string;
-  /** For errors: such as `the domain vm1`. */
+  /** The subject's name in error texts, such as `the domain vm1`. */
   readonly name: string;
   readonly kind: CallKind;
   /** True if an answer shows that the domain's monitor answers. */
@@ -67,7 +67,7 @@ export class SideCalls implements CallOwner {
 
   /**
    * Makes a call when admission has a place for it, and resolves with the answer. Rejects with `deadline-exceeded` if
-   * the call gets no place within a second, or no answer within 5 s.
+   * the call gets no permit within a second, or no answer within 5 s.
    */
   async ask<Args, Result>(procedure: Procedure<Args, Result>, args: Args, subject: CallSubject): Promise<Result> {
     while (this.full && !this.#closed) await new Promise<void>((resolve) => this.#turns.push(resolve));
@@ -113,9 +113,10 @@ export class SideCalls implements CallOwner {
   }
 
   /**
-   * The session has ended.
+   * Called when the session has ended: gives up the calls that wait for a permit.
    *
-   * @param forget true: calls in flight lose their permits. False: admission decides how long they keep their permits.
+   * @param forget true: calls in flight lose their permits at once. False: admission decides how long they keep their
+   *   permits.
    */
   close(forget = false): void {
     this.lost = this.unanswered;
@@ -137,7 +138,7 @@ export class SideCalls implements CallOwner {
   }
 }
 
-/** The error of a call that had to wait for another call. */
+/** The error of a call that is not sent, or not answered in time, because its subject is busy. */
 export function busy({ name }: CallSubject): VirstreamError {
   return new VirstreamError("deadline-exceeded", `${name} is busy: it is read again later`);
 }

@@ -26,7 +26,10 @@ export const AuthType = { none: 0, sasl: 1, polkit: 2 } as const;
 /** VIR_DRV_FEATURE_PROGRAM_KEEPALIVE. Asking for this feature makes the daemon start its pings. */
 export const FEATURE_KEEPALIVE = 10;
 
-/** VIR_DRV_FEATURE_REMOTE_EVENT_CALLBACK: the procedure `listen` exists (libvirt 1.2.4 and later). */
+/**
+ * VIR_DRV_FEATURE_REMOTE_EVENT_CALLBACK. A daemon with this feature has the procedure `listen` (libvirt 1.2.4 and
+ * later).
+ */
 export const FEATURE_EVENT_CALLBACK = 14;
 
 /** The arguments of the statistics call. `groups` and `flags` are masks of libvirt's bits. */
@@ -47,15 +50,17 @@ export interface DiskArgs {
 /** REMOTE_DOMAIN_BLOCK_IO_TUNE_PARAMETERS_MAX. */
 const IO_TUNE_MAX = 32;
 
-/** A virtual CPU, and the host's CPU on which it runs; −1 while it runs on none. */
+/**
+ * The number of a virtual CPU, and of the host's CPU on which it runs. `cpu` is −1 while the virtual CPU runs on none.
+ */
 export interface VcpuInfo {
   readonly number: number;
   readonly cpu: number;
 }
 
 /**
- * The most virtual CPUs that a call asks for, because libvirt allocates an answer of this length. The protocol allows
- * 16,384 (REMOTE_VCPUINFO_MAX).
+ * A call asks for at most this many virtual CPUs. The protocol allows 16,384 (REMOTE_VCPUINFO_MAX), but libvirt
+ * allocates an answer of the requested length.
  */
 const VCPUS_MAX = 4_096;
 /** The size of a remote_vcpu_info in a message, in bytes. */
@@ -71,13 +76,13 @@ export interface ControlInfo {
   /** One of ControlState. */
   readonly state: number;
   readonly details: number;
-  /** How long it has been in this state, in ms; 0 for `ok` and `error`. */
+  /** How long the monitor has been in this state, in ms; 0 for `ok` and `error`. */
   readonly forMs: number;
 }
 
 /**
- * True if libvirt has lost the monitor for good. The state `error` alone does not say so: libvirt also reports it
- * between two commands of one call.
+ * True if libvirt has lost the monitor for good. The state `error` alone does not show this, because libvirt also
+ * reports `error` between two commands of one call.
  */
 export function isMonitorBroken({ state, details }: ControlInfo): boolean {
   return state === ControlState.error && details === MONITOR_BROKEN;
@@ -144,7 +149,7 @@ export const PROCEDURES = {
     "CONNECT_OPEN",
     1,
     (writer, name: string) => {
-      // A name is given.
+      // The flag of an optional value: a name follows.
       writer.uint(1);
       writer.string(name);
       // VIR_CONNECT_RO
@@ -234,7 +239,7 @@ export const PROCEDURES = {
     253,
     (writer, { domain, target }: DiskArgs) => {
       writeDomain(writer, domain);
-      // A disk is given.
+      // The flag of an optional value: a disk follows.
       writer.uint(1);
       writer.string(target);
       writer.int(IO_TUNE_MAX);
@@ -249,13 +254,13 @@ export const PROCEDURES = {
     (writer, domain: RemoteDomain) => {
       writeDomain(writer, domain);
       writer.int(VCPUS_MAX);
-      // Without affinity masks.
+      // Asks for no affinity masks.
       writer.int(0);
     },
     (reader): VcpuInfo[] =>
       Array.from({ length: reader.count(VCPUS_MAX, VCPU_BYTES) }, () => {
         const number = reader.uint();
-        // Skips the state and the CPU time, which are among the statistics.
+        // Skips the state and the CPU time, which the statistics already have.
         reader.skip(12);
         return { number, cpu: reader.int() };
       }),
@@ -297,7 +302,7 @@ export const PROCEDURES = {
         const disk = reader.string(NAME_MAX);
         return { disk, error: reader.int() === DISK_NO_SPACE ? "no space" : "unspecified" };
       });
-      // The number of disks with errors follows; the list has all of them.
+      // The number of disks with errors follows. It is not needed, because the list has all of them.
       reader.int();
       return errors;
     },
@@ -315,7 +320,7 @@ export const PROCEDURES = {
     316,
     (writer, event: number) => {
       writer.int(event);
-      // No domain means every domain.
+      // The flag of an optional value: no domain follows, which means every domain.
       writer.uint(0);
     },
     int,

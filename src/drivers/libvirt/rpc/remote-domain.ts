@@ -41,13 +41,13 @@ export const LIFECYCLE_EVENT_ID = 0;
 /** The procedure number of the message DOMAIN_EVENT_CALLBACK_LIFECYCLE. */
 export const LIFECYCLE_EVENT = 318;
 
-/** The changes that libvirt reports (virDomainEventType). */
+/** The types of lifecycle events that virstream uses (virDomainEventType). */
 export const LifecycleEventType = { defined: 0, undefined: 1, started: 2, stopped: 5 } as const;
 
-/** A change of a domain. */
+/** The message about a change in a domain's lifecycle, such as its start. */
 export interface LifecycleEvent {
   readonly domain: RemoteDomain;
-  /** One of LifecycleEventType; newer daemons may send others. */
+  /** One of LifecycleEventType, or another number of virDomainEventType. */
   readonly type: number;
 }
 
@@ -76,7 +76,7 @@ export function readEventDomain(reader: XdrReader): RemoteDomain {
 /** Reads a remote_domain_event_callback_lifecycle_msg. */
 export function readLifecycleEvent(reader: XdrReader): LifecycleEvent {
   const event = { domain: readEventDomain(reader), type: reader.int() };
-  // The cause follows. Its meaning depends on the type.
+  // The cause of the change follows. It is not used.
   reader.int();
   return event;
 }

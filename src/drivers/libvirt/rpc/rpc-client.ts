@@ -23,7 +23,7 @@ import { invalidMessage, type XdrReader } from "./xdr.ts";
  * way.
  */
 const KEEPALIVE_INTERVAL_MS = 5_000;
-/** After this many unanswered pings, that is after 30 s of silence, the client ends the connection. */
+/** The client ends the connection one interval after this many unanswered pings, that is after 30 s of silence. */
 const KEEPALIVE_COUNT = 5;
 
 /**

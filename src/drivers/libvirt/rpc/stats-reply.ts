@@ -28,14 +28,14 @@ const PARAM_BYTES_MIN = 12;
 /** The types whose values have 4 bytes. Values of all other types except strings have 8. */
 const FOUR_BYTES: ReadonlySet<number> = new Set([ParamType.int, ParamType.uint, ParamType.boolean]);
 /**
- * How many key lists of equal length are kept. Guests with different devices can have the same number of keys, and
- * their records come in any order.
+ * How many different key lists with the same number of keys are kept. Guests with different devices can have the same
+ * number of keys, and their records come in any order.
  */
 const LISTS_PER_SIZE = 4;
 /** The most bytes of all key lists and their schemas together. Above this, all lists are dropped. */
 const MAX_BYTES = 33_554_432;
 
-/** The keys and types of a reply as they are encoded, without the values between them. */
+/** The keys and types of one record as the daemon encodes them, without the values between them. */
 interface KeyList {
   readonly schema: Schema;
   /** Each key and its type as 32-bit words, which XDR's alignment allows. */
@@ -50,11 +50,11 @@ interface KeyList {
  * Reads statistics replies. One reader serves all connections of a driver, so that a domain's records have the same
  * schema, whichever connection they came over.
  *
- * Most records have the same keys as an earlier record, and turning keys into strings only to compare them was most of
- * the work of decoding. So the reader keeps the last key lists in their encoded form. While a record's words equal
- * those of a list, a parameter costs a few integer comparisons, and the reading of its value. At the first difference,
- * or anything else that is unusual, the reader begins the record again and reads it key by key. This makes a new list,
- * or throws the error that says what is wrong.
+ * Most records have the same keys as an earlier record, and turning keys into strings only to compare them would be
+ * most of the work of decoding. So the reader keeps the last key lists in their encoded form. While a record's words
+ * equal those of a list, a parameter costs a few integer comparisons, and the reading of its value. At the first
+ * difference, or anything else that is unusual, the reader begins the record again and reads it key by key. This makes
+ * a new list, or throws the error that says what is wrong.
  */
 export class StatsReader {
   readonly #schemas = new SchemaTable();

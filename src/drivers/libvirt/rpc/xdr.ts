@@ -10,8 +10,9 @@ import { formatUuid, writeUuid } from "../../../model/uuid.ts";
 export const STRING_MAX = 4 * 1024 * 1024;
 
 /**
- * The longest name of a domain, a host or a hypervisor, in bytes. libvirt has no limit of its own, but a domain's name
- * is the name of a file. Many records keep a name, so a daemon must not choose how long it is.
+ * The longest name of a domain, a host or a hypervisor, in bytes. libvirt has no limit of its own, but it uses a
+ * domain's name as the name of a file, so real names are shorter. Many records keep a name, so this limit keeps a
+ * daemon from filling the memory with long names.
  */
 export const NAME_MAX = 4_096;
 
@@ -40,7 +41,7 @@ export class XdrReader {
     return this.view.getUint32(this.#take(4, "an integer"));
   }
 
-  /** An unsigned 64-bit integer, as the nearest number. StatsReader reads statistics exactly. */
+  /** An unsigned 64-bit integer, rounded to the nearest number. StatsReader reads statistics without rounding. */
   uhyper(): number {
     return Number(this.view.getBigUint64(this.#take(8, "a 64-bit integer")));
   }
@@ -60,7 +61,10 @@ export class XdrReader {
     return this.bytes.toString("utf8", at, at + length);
   }
 
-  /** A string for people, such as a message. If it is longer than `most` bytes, its beginning and an ellipsis. */
+  /**
+   * A string for people, such as a message. Of a string that is longer than `most` bytes, returns the beginning and an
+   * ellipsis.
+   */
   excerpt(most: number): string {
     const { at, length } = this.#string(STRING_MAX);
     return length <= most

@@ -34,20 +34,21 @@ const TRUSTED_MAX = 100_000;
  * A call that needs a guest's monitor can hang for as long as the guest is frozen, and libvirt cannot cancel a call.
  * The call occupies a worker of the daemon until the guest answers, and the daemon has 20 workers for all of its
  * clients. The daemon handles five calls of one connection at a time. When a sixth call arrives, the daemon stops
- * reading the connection. Then it does not read our answers to its keepalive pings either.
+ * reading the connection. Then it does not read this process's answers to its keepalive pings either, and may close the
+ * connection.
  *
  * Hence the rules:
  *
- * - Each connection has four slots for monitor calls. Calls that need no monitor have a lane of their own, which frozen
- *   guests cannot block. Such calls may also use free slots that no monitor call waits for.
- * - Over all connections to one host, at most eight monitor calls are unanswered. ConcurrencyLimit decides when there
- *   may be more than four.
+ * - Each connection has four slots for monitor calls. It also has one lane, which frozen guests cannot block, for calls
+ *   that need no monitor. Such calls may also use free slots that no monitor call waits for.
+ * - Over all connections of this process to one host, at most eight monitor calls are unanswered. ConcurrencyLimit
+ *   decides when there may be more than four.
  * - A monitor that another client's call occupies counts as one of these eight calls. If several virstream processes
- *   start at the same time, their checks of the monitors do not show each other's calls. So a process asks a domain
- *   that is not trusted by a call that does not wait for the domain's job (NOWAIT). libvirt gives the job to one
+ *   start at the same time, their checks of the monitors do not show each other's calls. So for a domain that is not
+ *   trusted, a process sends a call that does not wait for the domain's job (NOWAIT). libvirt gives the job to one
  *   process, and the other processes count that process's call. All processes ask the domains in the same order. So
- *   before a process asks a domain, it has counted all calls that hang in earlier domains, and together the processes
- *   occupy no more monitors than one process alone.
+ *   before a process asks a domain, it has counted all calls that hang in earlier domains. Together, the processes
+ *   therefore occupy no more monitors than one process alone.
  * - A permit ends when the daemon has answered, not when the caller stops waiting.
  * - While a domain's call is unanswered, no sweep sends the same call again.
  * - When a connection ends, its calls continue: the daemon's workers still hang in them. Such a call is an orphan. It
@@ -128,7 +129,7 @@ export class Admission {
     return this.#connections.size === 0 && this.#permits.monitor.size === 0;
   }
 
-  /** How many monitor calls an owner can have in flight. */
+  /** How many monitor calls the connections of an owner can have in flight. */
   slotsOf(owner: ConnectionOwner): number {
     let slots = 0;
     for (const connection of this.#connections.values()) if (connection.owner === owner) slots += this.#limits.slot;
@@ -260,8 +261,8 @@ export class Admission {
   }
 
   /**
-   * Grants one call: that of the next queue that has a call and whose owner has a connection with room for the call.
-   * Returns false if there is no such queue.
+   * Grants one call of this kind. The call comes from the next queue that has such a call, and whose connection owner
+   * has a connection with a free place. Returns false if there is no such queue.
    */
   #grant(kind: CallKind, place: Place): boolean {
     if (kind === "monitor" && this.isFull) return false;

@@ -1,6 +1,6 @@
 /**
- * How long a batch should take, in ms. In such a batch, the call itself costs little, and no record waits long for the
- * other records.
+ * How long a batch should take, in ms. Such a batch has so many domains that the cost of the call itself matters
+ * little, and so few that no record waits long for the other records of the batch.
  */
 const TARGET_MS = 4;
 /** The most domains in a batch. */
@@ -38,7 +38,7 @@ export class BatchSize {
   /**
    * A batch was answered.
    *
-   * @param parameters the largest number of parameters of one domain
+   * @param parameters the largest number of parameters of one domain in the batch
    */
   measured(domains: number, ms: number, parameters = 1): void {
     if (domains === 0) return;

@@ -1,13 +1,16 @@
 import type { ConnectionOwner } from "./concurrency-limit.ts";
 
-/** `monitor`: the call may hang for as long as its guest is frozen. `free`: the call needs no monitor. */
+/**
+ * `monitor`: the call needs a guest's monitor, so it may hang for as long as the guest is frozen. `free`: the call
+ * needs no monitor.
+ */
 export type CallKind = "monitor" | "free";
 
 /** A call that waits for a permit. */
 export interface Ticket {
   /**
-   * The domain's uuid, or a text that identifies another call. At most one call of each kind with this key is in flight
-   * at a time.
+   * Identifies what the call asks for: the uuid of its domain, or another text such as `list`. Of all calls with the
+   * same key and kind, at most one is in flight at a time.
    */
   readonly key: string;
   readonly kind: CallKind;
@@ -21,11 +24,11 @@ export interface Permit {
   readonly kind: CallKind;
   /** The number of the connection that the call goes out on. */
   readonly connection: number;
-  /** When the call becomes overdue, on admission's clock. */
+  /** The time at which the call becomes overdue, in ms on admission's clock. */
   readonly dueAt: number;
   /**
-   * To be called when the daemon has answered. It does nothing the second time, or if the permit's call is an orphan
-   * (see Admission).
+   * To be called when the daemon has answered. The function does nothing the second time, or if the permit belongs to
+   * an orphan (see Admission).
    *
    * @param answers false if the answer does not show that the domain's monitor answers
    */
@@ -36,7 +39,7 @@ export interface Permit {
 export interface CallOwner {
   /** The ticket's turn has come: send its call now. */
   granted(ticket: Ticket, permit: Permit): void;
-  /** When a call that is sent now becomes overdue. */
+  /** Returns the time at which the ticket's call becomes overdue if it is sent now. */
   callDueAt(ticket: Ticket): number;
 }
 
@@ -47,8 +50,8 @@ interface QueueKeeper {
 }
 
 /**
- * The tickets of one sweep, or of a session's other calls: first in, first out. A waiting ticket can be cancelled.
- * `Admission.join` makes a queue.
+ * The tickets of one sweep, or those of a session that belong to no sweep: first in, first out. A waiting ticket can be
+ * cancelled. `Admission.join` makes a queue.
  */
 export class CallQueue {
   readonly owner: CallOwner;
@@ -73,7 +76,7 @@ export class CallQueue {
     this.#admission.pump();
   }
 
-  /** Stops granting until `resume`, because the consumer takes records too slowly. */
+  /** Grants no ticket until `resume` is called, because the consumer takes the sweep's records too slowly. */
   hold(): void {
     this.#held = true;
   }
@@ -83,27 +86,29 @@ export class CallQueue {
     this.#admission.pump();
   }
 
-  /** Drops all tickets. Permits last until they are released. */
+  /** Drops all waiting tickets. Permits that were granted before last until they are released. */
   close(): void {
     this.#closed = true;
     this.#admission.leave(this);
   }
 
-  /** @internal Takes out the next ticket; undefined when none may be granted. */
+  /**
+   * @internal Removes and returns the next ticket of this kind; undefined when no ticket waits or none may be granted.
+   */
   take(kind: CallKind): Ticket | undefined {
     return this.#held || this.#closed ? undefined : this.#tickets[kind].shift();
   }
 
   /**
    * @internal Sets a ticket aside while another queue's call with the same key is in flight. When that call is
-   * answered, this ticket goes first.
+   * answered, this ticket moves to the front of its queue.
    */
   park(ticket: Ticket): void {
     ticket.waiting = true;
     this.#parked.push(ticket);
   }
 
-  /** @internal The call for which `park` set a ticket aside was answered. */
+  /** @internal A call of this kind with this key was answered: queues the tickets that `park` has set aside for it. */
   unpark(kind: CallKind, key: string): void {
     if (this.#parked.length === 0) return;
     for (const ticket of this.#parked.splice(0)) {
@@ -113,7 +118,7 @@ export class CallQueue {
   }
 }
 
-/** Tickets of one kind. It moves an index instead of calling Array.shift, whose cost grows with the length. */
+/** The tickets of one kind. The list moves an index instead of calling Array.shift, whose cost grows with the list. */
 class TicketList {
   readonly #kind: CallKind;
   readonly #tickets: Ticket[] = [];

@@ -10,35 +10,38 @@ import type { ConnectionOwner } from "./concurrency-limit.ts";
 import { type Deadlines, WAIT_CLASSES, type WaitClass } from "./deadlines.ts";
 import type { DomainCache } from "./domain-cache.ts";
 
-/** The members of the session that a sweep uses. The calls go out on the session's connections. */
+/** The members of the session that a sweep uses. The sweep's calls go out on the session's connections. */
 export interface SweepHost extends ConnectionOwner {
   readonly admission: Admission;
   readonly domainCache: DomainCache;
   readonly batchSize: BatchSize;
   /** Finds out which groups an answer lacks; undefined if the hypervisor has no monitors. */
   readonly completeness: Completeness | undefined;
-  /** True if the domains have monitors that can hang, as QEMU's do. If not, all domains are asked in batches. */
+  /**
+   * True if the domains have monitors that can hang, as QEMU's domains do. If false, all domains are asked in batches.
+   */
   readonly monitors: boolean;
   readonly facts: Pick<HypervisorFacts, "hypervisor" | "statistics">;
   /** @param connection the connection's number in admission */
   call<Args, Result>(procedure: Procedure<Args, Result>, args: Args, connection: number): Promise<Result>;
-  /** Called when there are more domains than slots: another connection would help. */
+  /** Called when there are more domains than slots: another connection would add slots. */
   crowded(): void;
 }
 
-/** One call, and what to do with its answer. Made by `callOf`. */
+/** One call to the daemon, and what to do with its answer. Made by `callOf`. */
 export interface Call {
   readonly procedure: Procedure<unknown, unknown>;
   readonly args: unknown;
   readonly onAnswer: (result: unknown) => void;
   /**
    * Returns whether the answer shows that the domain's monitor answers. It is called before the permit is released,
-   * even if the call was given up. If it is undefined, every answer shows this.
+   * even if the call was given up. If there is no such function, every answer counts as a sign that the monitor
+   * answers.
    */
   readonly usedMonitor: ((result: unknown) => boolean) | undefined;
 }
 
-/** Makes a call, which is sent later. */
+/** Describes a call. `Calls` sends it later, when there is a permit. */
 export function callOf<Args, Result>(
   procedure: Procedure<Args, Result>,
   args: Args,
@@ -78,7 +81,10 @@ export abstract class QueuedCall implements Ticket {
   abstract readonly waitClass: WaitClass;
   abstract readonly handler: CallHandler;
   waiting = false;
-  /** Counts the attempts. The answer to an attempt that was given up is dropped. */
+  /**
+   * Grows by one each time the call is sent, and each time a sent call is given up. If it has grown since an answer's
+   * call was sent, the answer is dropped.
+   */
   attempt = 0;
   /** When the call becomes overdue, if it is in flight. */
   dueAt = Number.POSITIVE_INFINITY;
@@ -128,7 +134,8 @@ export class Calls implements CallOwner {
 
   /**
    * Sends one call that is not for a domain of the sweep, for example one that lists the domains, and resolves with the
-   * answer. Rejects with the daemon's error, or with `deadline-exceeded`. Does not settle after the sweep was closed.
+   * answer. Rejects with the daemon's error, or with `deadline-exceeded`. If `close` is called first, the promise never
+   * settles.
    *
    * @param key at most one call with this key is in flight at a time
    */
@@ -144,7 +151,10 @@ export class Calls implements CallOwner {
     });
   }
 
-  /** The consumer takes records too slowly: sends nothing until `resume`, and stops the clock of waiting calls. */
+  /**
+   * The consumer takes records too slowly: sends nothing until `resume` is called, and stops the clock of waiting
+   * calls.
+   */
   hold(): void {
     this.#queue.hold();
     this.#deadlines.hold(performance.now());
@@ -194,7 +204,7 @@ export class Calls implements CallOwner {
     }
   }
 
-  /** When the next call has to be given up. */
+  /** The time of the next check: the earliest time at which a call may have to be given up. */
   get #dueAt(): number {
     let at = this.#exhaustedAt();
     // Other sweeps may have taken all slots. Nothing reports this, so check again.
@@ -208,7 +218,7 @@ export class Calls implements CallOwner {
     return at;
   }
 
-  /** Drops all calls. Permits last until their calls are answered. */
+  /** Drops all calls. A call in flight keeps its permit until it is answered. */
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
@@ -240,7 +250,7 @@ export class Calls implements CallOwner {
     const attempt = ++queued.attempt;
     this.#inFlight.add(queued);
     const settle = (act: () => void, usedMonitor?: boolean) => {
-      // The release of the permit first lets the next call go out. Only then is this answer processed.
+      // Releases the permit before it processes the answer, so that the next call goes out without a delay.
       permit.release(usedMonitor);
       if (this.#closed || queued.attempt !== attempt) return;
       this.#inFlight.delete(queued);
@@ -254,7 +264,9 @@ export class Calls implements CallOwner {
     );
   }
 
-  /** From this time on, only frozen guests keep the slots that waiting calls need. */
+  /**
+   * The time from which only frozen guests keep the slots that waiting calls need; Infinity if no such time is known.
+   */
   #exhaustedAt(): number {
     if (this.#waiting.slot.size === 0 || this.#deadlines.held) return Number.POSITIVE_INFINITY;
     return this.#host.admission.exhaustedAt(this.#host);

@@ -5,16 +5,17 @@ import type { Schema } from "../../../model/schema.ts";
 import { DOMAIN_LIST_MAX } from "../rpc/remote-domain.ts";
 
 /**
- * libvirt's QEMU driver also answers a statistics call when it could not get the domain's job: with NOWAIT while
- * another call holds the job, or after waiting for 30 s. libvirt then leaves out what only the monitor knows, and
- * nothing in the answer says so. But the keys of the answer show it, because we know for every group which of its keys
- * come without the job:
+ * libvirt's QEMU driver also answers a statistics call when it could not get the domain's job: with NOWAIT, at once
+ * while another call holds the job; without NOWAIT, after waiting for 30 s. libvirt then leaves out what only the
+ * monitor knows, and the answer has no mark for this. But the keys of the answer show it, because we know for every
+ * group which of its keys come without the job:
  *
  * - Some keys are in an answer only if libvirt had the job. Any one of these keys proves that libvirt had the job for
  *   all groups of the answer.
  * - With the job, balloon.* has at least `rss` besides its two sizes, whatever the guest and its devices are. A disk
  *   with a path has counters or sizes; a disk without a path may be a vhost-user disk, which never has counters or
- *   sizes. Where these keys are missing, and no other key shows that libvirt had the job, libvirt did not have it.
+ *   sizes. If an answer lacks `rss`, or a disk with a path lacks counters and sizes, and no other key shows that
+ *   libvirt had the job, libvirt did not have it.
  * - vcpu.N.<name>, vm.* and dirtyrate.* depend on the QEMU version and on the accelerator. But once a QEMU process has
  *   returned a group, it returns this group until it ends. So the groups are remembered with the domain's id, which
  *   changes when the domain is restarted. The same holds for cpu.haltpoll.*, but only where QEMU itself is the source.
@@ -44,14 +45,14 @@ const PROVING = MONITOR_GROUPS & ~CPU_TOTAL;
 const LASTING = VCPU | VM | DIRTYRATE;
 
 /**
- * From this version on, libvirt always returns `balloon.rss` if it has the job, and a call can tell it not to wait for
- * the job (NOWAIT).
+ * From this version of libvirt on (4.5.0), libvirt always returns `balloon.rss` if it has the job, and a call can tell
+ * it not to wait for the job (NOWAIT).
  */
 const RSS_SINCE = 4_005_000;
 
 /**
- * At least this many domains are remembered, and at most twice as many. A daemon lists no more than DOMAINS_MAX in one
- * reply.
+ * Up to this many domains, no domain is forgotten. At most twice as many domains are remembered. A daemon lists no more
+ * than DOMAINS_MAX domains in one reply.
  */
 const DOMAINS_MAX = DOMAIN_LIST_MAX;
 
@@ -80,7 +81,7 @@ interface ProcessHistory {
  * domains that it has not seen for a long time.
  */
 export class Completeness {
-  /** Groups whose bare keys are evidence even if the guest was never seen before. */
+  /** Groups that, if they are bare (see Signs), are evidence of an answer without the job, even for a new guest. */
   readonly #certain: number;
   /** Records with the same keys share a schema, so the keys of each schema are examined once. */
   readonly #signsOf = perObject((schema: Schema) => readSigns(schema.keys));
@@ -92,7 +93,8 @@ export class Completeness {
   #earlier = new Map<string, ProcessHistory>();
 
   /**
-   * True if the daemon can answer without waiting for the job, and the group `balloon` shows whether it had the job.
+   * True if the daemon can answer without waiting for the job, and the group `balloon` shows whether libvirt had the
+   * job.
    */
   readonly knowsNowait: boolean;
 

@@ -1,6 +1,6 @@
-/** An unanswered monitor call. */
+/** A monitor call that was sent, and that may have been answered since. */
 export interface UnansweredCall {
-  /** When it was sent, in ms. */
+  /** When the call was sent, in ms on admission's clock. */
   readonly grantedAt: number;
   /** True when the daemon has answered. */
   readonly answered: boolean;
@@ -8,7 +8,10 @@ export interface UnansweredCall {
 
 /** One question to the daemon: is a worker free although all present monitor calls are unanswered? */
 export interface WorkerProbe {
-  /** True if the unanswered calls have just gone out together, to a daemon that had no other call of ours. */
+  /**
+   * True if the unanswered calls have just gone out together, so that the daemon had no other unanswered monitor call
+   * of this process.
+   */
   readonly fresh: boolean;
   /**
    * True while none of the calls that were unanswered at the beginning of the probe is answered. Otherwise a probe call
@@ -34,7 +37,9 @@ export interface ConnectionOwner {
  * How many monitor calls may be unanswered without a proof that a worker is free: libvirtd starts with five workers.
  */
 export const SAFE = 4;
-/** The highest value that the limit can reach. The daemon has 20 workers for all of its clients. */
+/**
+ * The highest value that the limit can reach. The daemon has only 20 workers, and its other clients need some of them.
+ */
 export const BUDGET = 8;
 
 /** Calls that were granted within this many ms went out together. */
@@ -44,15 +49,16 @@ const BURST_MS = 1;
  * How many monitor calls may be unanswered at a time, so that the daemon always has a free worker. Pure.
  *
  * libvirtd starts with five workers, and adds one when a call arrives and no worker is free. But it miscounts, and adds
- * none while another call is queued. If a burst of calls takes the last free workers and all of them hang, all queued
- * calls, of all clients, wait forever. So four unanswered calls need no proof. For each further call, a probe call,
- * which cannot hang, must first be answered while all monitor calls are unanswered. Its answer proves a free worker,
- * and the limit grows by one. The proof holds as long as the daemon lives, because its pool does not shrink.
+ * none while another call is queued. If a burst of calls takes the last free workers and all of these calls hang, all
+ * queued calls, of all clients, wait forever. So four unanswered calls need no proof. For each further call, a probe
+ * call, which cannot hang, must first be answered while all monitor calls are unanswered. Its answer proves a free
+ * worker, and the limit grows by one. The proof holds as long as the daemon lives, because the number of its workers
+ * never falls.
  */
 export class ConcurrencyLimit {
   readonly #onEnd: () => void;
   #calls = SAFE;
-  /** The largest number of unanswered calls with which a probe has proven a free worker. */
+  /** The largest number of unanswered calls during which a probe has proven that another worker is free. */
   #proven = 0;
   #probe: WorkerProbe | undefined;
 
@@ -71,11 +77,11 @@ export class ConcurrencyLimit {
     return this.#probe !== undefined;
   }
 
-  /** Called when the daemon may be another one from now on, with a small pool. */
+  /** Called when the next calls may reach another daemon, for example after a restart. A new daemon has few workers. */
   reset(): void {
     this.#calls = SAFE;
     this.#proven = 0;
-    // A probe that is still under way tests the earlier daemon.
+    // A probe that is still under way tests the earlier daemon, so its result is ignored.
     this.#probe = undefined;
   }
 

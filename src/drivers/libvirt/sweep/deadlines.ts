@@ -15,10 +15,10 @@ export type WaitClass = (typeof WAIT_CLASSES)[number];
 /**
  * When the calls of one sweep are given up. Pure arithmetic: the caller passes all times, in ms on a steady clock.
  *
- * On a host of ordinary size the rule is simple: `deadlineMs` after the sweep could begin, every domain has been asked
- * or is given up. On a large and healthy host the last domains in the queue get their turn after that time. If only the
- * clock decided, these domains would never be read completely. So a sweep may take longer as long as calls are sent and
- * answered:
+ * The beginning is the moment when the sweep knows its domains and can ask them. On a host of ordinary size the rule is
+ * simple: `deadlineMs` after the beginning, every domain has been asked or is given up. On a large and healthy host the
+ * last domains in the queue get their turn after that time. If only the clock decided, these domains would never be
+ * read completely. So a sweep may take longer as long as calls are sent and answered:
  *
  * - A call is overdue `deadlineMs` after the beginning, or half of `deadlineMs` after it was sent, whichever is later.
  * - Waiting calls are given up `deadlineMs` after the beginning, or when no call was sent or answered for half of
@@ -32,13 +32,13 @@ export type WaitClass = (typeof WAIT_CLASSES)[number];
  */
 export class Deadlines {
   readonly deadlineMs: number;
-  /** When a call of each class was last sent or answered. */
+  /** When a call was last sent or answered, for each class. */
   readonly #movedAt: Record<WaitClass, number>;
   #beganAt: number;
   #domains = 0;
   /**
-   * The time since which at least one domain has always waited for its fallback call, and the number of domains that
-   * have begun to wait since then.
+   * `#fallbacksSince`: the time since which, without a break, at least one domain has waited for its fallback call.
+   * `#fallbacks`: the number of domains that have begun to wait since then.
    */
   #fallbacksSince = 0;
   #fallbacks = 0;

@@ -7,7 +7,7 @@ import { type Call, type CallHandler, type Calls, callOf, FreeCall, type SweepHo
 import type { DomainTask, StatsRequests } from "./domain-task.ts";
 
 /**
- * If every slot were busy from the start, the first record would share the host's cores with all other records and take
+ * If the sweep used every slot from the start, its calls would share the host's cores, and the first record would take
  * twice as long. So the sweep asks one domain first. It asks the other domains when the first one has answered, or
  * after this many ms, because the first domain may be frozen.
  */
@@ -15,20 +15,20 @@ const AHEAD_MS = 20;
 
 /**
  * Maximum number of domains whose monitor check has begun and whose stats call was not sent yet. The number is large
- * enough to keep every slot busy, and small enough that the checks are recent.
+ * enough to keep every slot busy, and small enough that each check is still recent when the stats call is sent.
  */
 const CHECKED_MAX = 8;
 
 /**
- * Maximum number of checks under way. When a domain is asked, other clients' calls in all earlier domains have been
- * counted, except in the domains whose check is still under way.
+ * Maximum number of monitor checks under way. When the sweep asks a domain, it has counted other clients' calls in all
+ * earlier domains, except in the domains whose check is still under way. This maximum keeps these exceptions few.
  */
 const CHECKING_MAX = 5;
 
 /** A monitor that is busy is checked again after this many ms. */
 const CHECK_AGAIN_MS = 50;
 
-/** The first calls wait at most this many ms for the checks of the first domains' monitors. */
+/** The first stats calls wait at most this many ms for the checks of the first domains' monitors. */
 const HOLD_MS = 250;
 
 /** Maximum number of batches that are queued or in flight at a time. */
@@ -40,21 +40,21 @@ export interface DispatcherOwner {
   answered(task: DomainTask, stats: DomainStats | undefined): void;
   /** The domain will not be asked. */
   giveUp(task: DomainTask, reason: RecordReason): void;
-  /** Ends the sweep if the error concerns all of its domains. Returns whether it has ended. */
+  /** Ends the sweep if the error concerns all of its domains. Returns whether the sweep has ended. */
   endsWith(error: VirstreamError): boolean;
 }
 
 /**
  * Decides in which order the domains of a sweep are queued.
  *
- * A domain whose earlier call is overdue is not queued. If statistics need the monitor, each domain is asked by a call
- * of its own: first the domains whose monitor is known to answer, and each of the other domains once its monitor was
- * checked. One domain is asked before all others.
+ * A domain whose earlier call is overdue is not queued. If the requested statistics need the monitor, each domain is
+ * asked by a call of its own: first the domains whose monitor is known to answer, and each of the other domains once
+ * its monitor was checked. One domain is asked before all others (see AHEAD_MS).
  *
- * If no monitor is needed, a domain costs some microseconds, and a call for each would cost more than the work for the
- * domain. So domains are then asked in batches. But the domains of a batch wait for each other, because libvirt takes
- * the locks of these domains in turn. So the size of a batch depends on how long earlier batches took. A batch that is
- * not answered soon is divided: each of its domains is then asked by a call of its own.
+ * If no monitor is needed, the daemon's work for a domain takes some microseconds, and a call for each domain would
+ * cost more than this work. So domains are then asked in batches. But the domains of a batch wait for each other,
+ * because libvirt takes the locks of these domains in turn. So the size of a batch depends on how long earlier batches
+ * took. A batch that is not answered soon is divided: each of its domains is then asked by a call of its own.
  */
 export class Dispatcher implements CallHandler<Batch> {
   readonly #host: SweepHost;
@@ -62,12 +62,12 @@ export class Dispatcher implements CallHandler<Batch> {
   readonly #requests: StatsRequests;
   readonly #owner: DispatcherOwner;
   readonly #ended: AbortSignal;
-  /** Domains that are to be checked, or asked in batches, from the position `#taken` on. */
+  /** The domains from the position `#taken` on are still to be checked, or to be asked in batches. */
   readonly #pending: DomainTask[] = [];
   #taken = 0;
   /**
-   * The number of domains whose monitor check has begun and whose stats call was not sent yet, and the number of
-   * batches that are queued or in flight.
+   * `#checked`: the number of domains whose monitor check has begun and whose stats call was not sent yet. `#batches`:
+   * the number of batches that are queued or in flight.
    */
   #checked = 0;
   #batches = 0;
@@ -75,7 +75,10 @@ export class Dispatcher implements CallHandler<Batch> {
   readonly #checking = new Set<DomainTask>();
   /** True while stats calls wait for the checks in `#checking`; undefined before that, and false afterwards. */
   #holding: boolean | undefined;
-  /** Domains that wait for the answer of the first domain, or for the checks; undefined when no domain has to wait. */
+  /**
+   * The domains that wait for the first domain's answer, or for the checks of the first monitors; undefined when no
+   * domain has to wait.
+   */
   #rest: DomainTask[] | undefined;
   #mayGoAhead = true;
   #entered = 0;
@@ -110,7 +113,8 @@ export class Dispatcher implements CallHandler<Batch> {
       this.#queueBatches();
     } else {
       if (trusted.length + pending > admission.slotsOf(this.#host)) this.#host.crowded();
-      // While other clients' calls leave no room, the checks may show that these calls have ended.
+      // If other clients' calls leave no room, the checks come first, because they may show that these calls have
+      // ended.
       if (pending > 0 && admission.isFull) this.#hold();
       this.ask(trusted);
       if (pending > 0) this.#hold();
@@ -137,7 +141,7 @@ export class Dispatcher implements CallHandler<Batch> {
     this.#checkNext();
   }
 
-  /** A monitor has answered, or the first domain takes too long: queues the domains that wait for it. */
+  /** A monitor has answered, or the first domain takes too long: queues the domains that wait for the first domain. */
   release(): void {
     if (this.#holding) return;
     const rest = this.#rest ?? [];
@@ -160,8 +164,8 @@ export class Dispatcher implements CallHandler<Batch> {
 
   /**
    * Asks nothing until the first domains have been checked. Each monitor that another client's call occupies counts
-   * against the budget, so these calls must be known first. For each check that finds such a call, one more domain is
-   * checked.
+   * against the budget of monitor calls (BUDGET), so these calls must be known first. For each check that finds such a
+   * call, one more domain is checked.
    */
   #hold(): void {
     if (this.#holding !== undefined) return;

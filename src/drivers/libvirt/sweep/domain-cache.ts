@@ -1,29 +1,30 @@
 import { type LifecycleEvent, LifecycleEventType, type RemoteDomain } from "../rpc/remote-domain.ts";
 
-/** A listing that no events keep current may be used instead of a new listing for this many ms. */
+/** For this many ms, a sweep may use a listing in place of a new one, even if no events keep the listing current. */
 const RECENT_MS = 60_000;
 /**
- * The number of filters for which the last listing is kept. The number is bounded because clients choose the filters.
+ * The cache keeps the last listings of at most this many filters. Clients choose the filters, so without this limit the
+ * listings could fill the memory.
  */
 const KEPT = 4;
 /**
- * The most bytes of a list of domains that the cache keeps. They are enough for more than 60,000 domains. Without this
- * limit, a daemon could fill the memory with events of invented domains.
+ * The cache keeps no list of domains that needs more memory than this, in bytes. It is enough for more than 60,000
+ * domains. Without this limit, a daemon could fill the memory with events about invented domains.
  */
 const BYTES_MAX = 16_777_216;
-/** The bytes of a domain besides the characters of its name. */
+/** The memory that a domain in the cache needs besides the characters of its name, in bytes. */
 const BYTES_PER_DOMAIN = 192;
 
 /**
  * The domains of a host, as far as they are known: the last listing of all domains, which libvirt's lifecycle events
  * keep current, and the last listing for each of a few filters. Pure; the caller passes the clock.
  *
- * Events arrive a moment after the change. And when a domain has stopped, the event does not say whether the domain was
- * transient and no longer exists. Therefore a sweep compares the cache with the daemon's own count before it relies on
- * the cache.
+ * Events arrive a moment after the change that they report. And when a domain has stopped, the event does not say
+ * whether the domain was transient and no longer exists. Therefore a sweep compares the number of domains in the cache
+ * with the daemon's own count before it relies on the cache.
  */
 export class DomainCache {
-  /** True if the daemon sends events. */
+  /** True while the daemon sends lifecycle events. */
   live = false;
 
   readonly #now: () => number;
@@ -37,10 +38,10 @@ export class DomainCache {
   }
 
   /**
-   * Stores a new listing.
+   * Stores a new listing of the domains that pass a filter. The filter 0 means all domains.
    *
-   * @param live true if the daemon already sent events when the listing was requested. Without these events, the
-   *   listing may lack a change that nothing reports
+   * @param live true if the daemon already sent events when the listing was requested. If not, the listing may lack a
+   *   change that no event reports
    */
   remember(filter: number, domains: readonly RemoteDomain[], live: boolean): void {
     const bytes = domains.reduce((sum, domain) => sum + bytesOf(domain), 0);
@@ -58,13 +59,13 @@ export class DomainCache {
     if (this.#kept.size > KEPT && !oldest.done) this.#kept.delete(oldest.value);
   }
 
-  /** The connection has ended, so changes are missed from now on. */
+  /** Called when the connection has ended: from now on, no events report changes. */
   disconnected(): void {
     this.live = false;
     this.#all = undefined;
   }
 
-  /** All domains, kept current by events; undefined if they are not known. */
+  /** All domains, as the last listing and the events since then show them; undefined if they are not known. */
   current(): readonly RemoteDomain[] | undefined {
     return this.#all === undefined ? undefined : [...this.#all.values()];
   }
@@ -75,8 +76,8 @@ export class DomainCache {
   }
 
   /**
-   * The domains to use when a listing call gets no answer: the current domains if they are known, else the last listing
-   * if it is recent.
+   * The domains to use when a listing call gets no answer: for all domains, the result of `current` if there is one;
+   * else the last listing with this filter if it is recent.
    */
   recall(filter: number): readonly RemoteDomain[] | undefined {
     const current = filter === 0 ? this.current() : undefined;
@@ -97,7 +98,7 @@ export class DomainCache {
     };
     switch (type) {
       case LifecycleEventType.undefined:
-        // A running domain that was undefined still exists until it stops.
+        // A running domain whose definition was deleted still exists until it stops.
         if ((known?.id ?? -1) === -1) replace(undefined);
         break;
       case LifecycleEventType.stopped:

@@ -14,8 +14,8 @@ const LISTING_KEYS = ["list", "count running", "count defined"] as const;
 
 /**
  * The flags of virConnectListAllDomainsFlags, as one mask for each family. Exactly one flag of each family applies to a
- * domain: active or not, persistent or not, running, paused, shut off or other, and with or without a managed save
- * image, autostart, snapshots, checkpoints.
+ * domain. The families are: active or not; persistent or not; running, paused, shut off or other; with or without a
+ * managed save image; with or without autostart; with or without snapshots; with or without checkpoints.
  */
 const FAMILIES = [0x3, 0xc, 0xf0, 0x300, 0xc00, 0x3000, 0xc000];
 const INACTIVE = 1 << 1;
@@ -26,7 +26,7 @@ const LOOKUPS = 4;
  * The search ends after this many ids that no domain has, because the ids of the host's domains then lie too far apart.
  */
 const FRUITLESS_MAX = 100_000;
-/** The search tries this many ids above the highest known one. */
+/** The search tries this many ids above the highest known id. */
 const BEYOND = 4_096;
 
 /**
@@ -50,7 +50,7 @@ export async function findDomains(
   { filter, deadlineMs, signal }: { filter: number; deadlineMs: number; signal: AbortSignal },
   found: (domains: readonly RemoteDomain[], total: number) => void,
 ): Promise<void> {
-  // If another sweep's listing hangs, the daemon will not answer this sweep's listing before that one.
+  // If another sweep's listing hangs, the daemon will not answer this sweep's listing before it answers the other one.
   const hangs = LISTING_KEYS.some((key) => admission.unansweredFor(key, "free") >= RECALL_MS);
   const ms = hangs ? 0 : Math.min(RECALL_MS, deadlineMs / 2);
   let anyFound = false;
@@ -62,7 +62,8 @@ export async function findDomains(
   const recall = (): void => {
     if (!anyFound) recalled = domainCache.recall(filter);
   };
-  // If earlier domains were used, the listing continues during the sweep, to fill the cache for later sweeps.
+  // If the domains of an earlier listing were used, the new listing continues during the sweep, to fill the cache for
+  // later sweeps.
   await withTimeout(listing, ms, recall, { signal });
   if (recalled === undefined) await listing;
   else found(recalled, recalled.length);
@@ -129,9 +130,9 @@ async function countDomains(calls: OneOffCalls): Promise<number> {
  * The filters of the listing call, such as running and persistent, divide the domains into parts, and most parts are
  * small enough to be listed. A part that is still too large is searched by id. The daemon names the ids of up to 16,384
  * running domains, and each of these domains can be looked up. The ids of the other running domains lie between the
- * named ids or above them, because libvirt counts ids upwards, and the search tries each such id. Looking up an id is a
- * linear search in the daemon, about 0.5 ms each. So the search takes seconds, but it passes each domain on when it is
- * found, and it happens only once: later sweeps use the cache.
+ * named ids or above them, because libvirt counts ids upwards, and the search tries each such id. For each id, the
+ * daemon goes through its domains one by one, which takes about 0.5 ms. So the search takes seconds. But it passes each
+ * domain on as soon as it finds the domain, and it happens only once: later sweeps use the cache.
  *
  * Rejects with `limit-exceeded` if libvirt has no way to name all domains. The domains that were found until then have
  * already been passed to `found`.

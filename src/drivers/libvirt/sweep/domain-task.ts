@@ -12,12 +12,12 @@ import type { WaitClass } from "./deadlines.ts";
 /**
  * The purpose of the next call for a domain of the sweep.
  *
- * - `lookup`: finds the domain's uuid by its name; or its name by its uuid, if the next answer does not contain the
- *   name.
- * - `check`: finds out whether its monitor already hangs.
+ * - `lookup`: finds the domain's uuid by its name; or, if the answer to the stage `ask` will not contain the name, the
+ *   name by the uuid.
+ * - `check`: finds out whether a call already hangs in the domain's monitor.
  * - `ask`: asks for its statistics.
  * - `fallback`: asks for the groups that need no monitor, because the domain is late or its statistics failed.
- * - `verify`: finds out whether the domain exists at all, because the daemon left it out of an answer.
+ * - `verify`: finds out whether the domain exists at all, because the daemon left the domain out of an answer.
  * - `done`: there is no further call. The domain has its record, or needs none.
  */
 export type Stage = "lookup" | "check" | "ask" | "fallback" | "verify" | "done";
@@ -42,7 +42,7 @@ export class DomainTask extends QueuedCall {
   otherName: string | undefined;
   /** The name to look up; undefined: the lookup uses the name or the uuid in `domain`. */
   lookupName: string | undefined;
-  /** The kind of its statistics call. */
+  /** Whether the domain's statistics call needs the monitor. */
   readonly statsKind: CallKind;
   /** The reason why the domain is late, or why its record will have less than the query asks for. */
   reason: RecordReason = "timeout";
@@ -95,7 +95,7 @@ export class DomainTask extends QueuedCall {
       : this.domain.uuid;
   }
 
-  /** The error of a domain that is given up at its present stage. */
+  /** The error for the record of a domain that is given up at its present stage. */
   lateError(deadlineMs: number): VirstreamError {
     const within = `within ${deadlineMs} ms`;
     const name = this.domain.name || this.domain.uuid;
@@ -123,11 +123,14 @@ export class StatsRequests {
   readonly kind: CallKind;
   /** The filter bits of the query, for the listing call. */
   readonly filter: number;
-  /** The groups of the query. If it names none: all known groups. */
+  /** The groups that the query names. If it names none: all known groups. */
   readonly groups: readonly Group[];
-  /** The first call for a domain. */
+  /** The groups and flags of the first statistics call for a domain. */
   readonly first: StatsRequest;
-  /** True if the query accepts an answer without the values that only a busy monitor knows. */
+  /**
+   * True if the query has the flag NOWAIT: while a monitor is busy, the query accepts an answer without the monitor's
+   * values.
+   */
   readonly nowait: boolean;
   /**
    * The request of the fallback call for a late domain; undefined if every requested group needs the monitor, or none
@@ -192,8 +195,8 @@ export class StatsRequests {
   for({ stage, nowait, error }: DomainTask): StatsRequest {
     const { first, fallback = first } = this;
     if (stage === "fallback") {
-      // Before libvirt 11, one perf counter that cannot be read fails the call: after an error, the request leaves out
-      // perf.
+      // Before libvirt 11, the whole call fails if one perf counter cannot be read. So after an error, the request
+      // leaves out perf.
       const groups = error === undefined ? fallback.groups : fallback.groups & ~groupMask(["perf"]) || fallback.groups;
       return { ...fallback, groups };
     }

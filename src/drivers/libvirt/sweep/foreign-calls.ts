@@ -6,8 +6,8 @@ import { type ControlInfo, ControlState } from "../rpc/procedures.ts";
  */
 const HANGING_MS = 1_000;
 /**
- * A call of another client counts for this many ms after a check has seen it. Domains that hang are checked in each
- * sweep.
+ * A call of another client counts for this many ms after a check has last seen it. Each sweep checks the domains that
+ * hang, so a call that still hangs is seen again.
  */
 const SEEN_MS = 10_000;
 
@@ -69,7 +69,7 @@ export class ForeignCalls {
     return this.#calls.size;
   }
 
-  /** The time from which all of these calls count as hanging, unless one of them is answered before. */
+  /** The time from which all known calls of other clients count as hanging, unless one of them is answered before. */
   get settledAt(): number {
     let at = Number.NEGATIVE_INFINITY;
     for (const { since } of this.#calls.values()) at = Math.max(at, since + HANGING_MS);

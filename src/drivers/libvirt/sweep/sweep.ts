@@ -17,7 +17,7 @@ import { Dispatcher, type DispatcherOwner } from "./dispatcher.ts";
 import { findDomains } from "./domain-search.ts";
 import { DomainTask, type Stage, StatsRequests } from "./domain-task.ts";
 
-/** High-water mark of the queue: while this many records wait to be taken, nothing new is asked. */
+/** High-water mark of the queue: while this many records wait to be taken, the sweep sends no call. */
 const QUEUE_HIGH = 64;
 
 /**
@@ -28,9 +28,9 @@ const QUEUE_HIGH = 64;
  * hangs in the monitor, a call of the sweep must not hang there, too. A domain that does not answer in time is late
  * (see Deadlines). A second call, through the lane that frozen guests cannot block, then asks for the groups that need
  * no monitor. The record has these groups, and says what is missing. If the second call is late, too, the record says
- * so. An answer that comes even later only releases the permit of its call. A domain whose statistics fail (its guest
- * may have died during the call) is asked once more. After a second failure, its record also has only the groups that
- * need no monitor. If no monitor is needed, domains are asked in batches.
+ * so. An answer that comes even later only releases the permit of its call. A domain whose statistics call fails (its
+ * guest may have died during the call) is asked once more. After a second failure, its record also has only the groups
+ * that need no monitor. If no monitor is needed, domains are asked in batches.
  */
 export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   /** The records, for the consumer to pull. */
@@ -51,16 +51,16 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   readonly #onAbort = () => this.end();
   /** Domains that have no record yet. */
   readonly #open = new Set<DomainTask>();
-  /** How many domains were found or named. */
+  /** How many domains the sweep has found, or the query has named. */
   #tasks = 0;
   /**
    * Domains that the query names and that may need no record: another name or uuid in the query may mean the same
    * domain, or the domain may not pass the filters.
    */
   readonly #unsure = new Set<DomainTask>();
-  /** The uuids that are known, so that no domain gets two records. */
+  /** The uuids that the query names or a lookup has found, so that no domain gets two records. */
   readonly #uuids = new Set<string>();
-  /** True if more domains may be found. */
+  /** True while more domains may be found. */
   #selecting = true;
   #expected = false;
   #anyAnswer = false;
@@ -81,7 +81,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   }
 
   /**
-   * Begins. The records come through the queue.
+   * Begins the sweep. The records come through `queue`.
    *
    * @param ready the sweep asks nothing before this resolves; it must not reject
    */
@@ -114,7 +114,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     this.end(error);
   }
 
-  /** Ends the sweep; its consumer gets this error. Domains that have no record yet get none. */
+  /** Ends the sweep. The consumer gets the error, if there is one. Domains that have no record yet get none. */
   end(error?: VirstreamError): void {
     if (this.#done) return;
     this.#ended.abort();
@@ -242,8 +242,8 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
       return callOf(PROCEDURES.state, domain, (params) => this.answered(task, { domain, params }));
     }
     const { admission, completeness } = this.#host;
-    // The first process that asks an untrusted domain gets the domain's job. The calls of all other processes are
-    // answered without the job.
+    // If several processes ask an untrusted domain at the same time, the first gets the domain's job. The calls of the
+    // other processes have NOWAIT, so they are answered without the job.
     const knocks = task.kind === "monitor" && completeness?.knowsNowait === true && !admission.isTrusted(domain.uuid);
     const request = knocks ? this.#requests.knock : this.#requests.for(task);
     const statsOf = (reply: StatsReply) => reply.find((each) => each.domain.uuid === domain.uuid);
@@ -252,6 +252,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
       const stats = statsOf(reply);
       collided = knocks && stats !== undefined && !completeness.hadJob(stats.domain, stats.params);
       // If the check found the state `job`, then for example a migration has the job, and does not hang in the monitor.
+      // So this is not counted as another client's call.
       if (collided && !task.nowait) admission.collided(domain.uuid);
       return !collided;
     };
@@ -314,13 +315,17 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     }
   }
 
-  /** The daemon left an existing domain out of its answer: it does not pass the filters, or is hidden from us. */
+  /**
+   * The daemon left an existing domain out of its answer: the domain does not pass the filters, or this client may not
+   * see it.
+   */
   #verified(task: DomainTask, domain: RemoteDomain): void {
     if (!this.#selects(domain.name)) {
       this.#push(task, "gone", {});
       return;
     }
-    // Keeps the uuid even if the answer has another one. Otherwise the other domain would get a second record.
+    // Keeps the uuid even if the answer has another uuid. Otherwise the domain with that other uuid would get a second
+    // record.
     task.domain = { ...domain, uuid: task.domain.uuid };
     if (this.#query.domains !== undefined && this.#requests.filter !== 0) {
       this.#drop(task);

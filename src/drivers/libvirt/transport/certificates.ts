@@ -10,13 +10,13 @@ import type { LibvirtUri } from "./uri.ts";
 /** The paths of the files in one of the places to search. */
 export interface Paths {
   readonly ca: string;
-  /** Revoked certificates. */
+  /** The list of revoked certificates. */
   readonly crl: string;
   readonly certificate: string;
   readonly key: string;
 }
 
-/** The files that a TLS connection is opened with. */
+/** The contents of the files that a TLS connection is opened with. */
 export interface Credentials {
   /** Undefined if there is no such file, and the URI switches off the verification of the server. */
   readonly ca: Buffer | undefined;
@@ -52,9 +52,9 @@ function flat(folder: string): Paths {
 
 /**
  * Reads the files. As in libvirt, the CA's file and the pair of certificate and key are searched for independently,
- * first in the user's folder and then in the system's. In `pkipath` all three must exist. Rejects with
- * `unauthenticated`, which names the file that is missing, unreadable or unusable, or with `connection-lost` when no
- * file can be read at present.
+ * first in the user's folder and then in the system's. If the URI has `pkipath`, the CA's file, the certificate and the
+ * key must all exist in that folder. Rejects with `unauthenticated`, which names the file that is missing, unreadable
+ * or unusable, or with `connection-lost` when no file can be read at present.
  */
 export async function readCredentials(uri: LibvirtUri, defaults = defaultPlaces()): Promise<Credentials> {
   const folder = uri.parameters.get("pkipath");
@@ -91,7 +91,7 @@ async function first(places: readonly Paths[], file: "ca" | "crl"): Promise<Buff
   return undefined;
 }
 
-/** The errors that the file itself causes. Any other error may not occur again at the next attempt. */
+/** The errors that the file itself causes. Any other error may be gone at the next attempt. */
 const UNREADABLE: ReadonlySet<string | undefined> = new Set(["EACCES", "EPERM", "EISDIR", "ELOOP", "ENAMETOOLONG"]);
 
 /** The bytes of a file; undefined when it does not exist. */

@@ -54,7 +54,8 @@ export function sshArguments(uri: LibvirtUri): string[] {
   if (uri.user !== undefined) args.push("-l", checkUser(uri, uri.user));
   const keyfile = uri.parameters.get("keyfile");
   if (keyfile !== undefined) args.push("-i", checkKeyfile(uri, keyfile));
-  // Never prompt. Never become a control master, which would outlive us. Notice a dead connection within 30 s.
+  // Never prompt. Never become a control master, which would outlive this process. Within 30 s, notice a dead
+  // connection.
   const options = [
     "BatchMode=yes",
     "ControlMaster=no",
@@ -142,7 +143,7 @@ function hostKeyOptions(uri: LibvirtUri): string[] {
     checkPath(uri, "known_hosts", knownHosts);
     options.push(`UserKnownHostsFile="${knownHosts}"`);
   }
-  // As libvirt documents it, no_verify accepts new keys and still refuses changed ones.
+  // As libvirt documents it, no_verify accepts new keys and still refuses changed keys.
   if (verify === "auto" || flag(uri, "no_verify")) options.push("StrictHostKeyChecking=accept-new");
   else if (uri.parameters.has("known_hosts_verify")) options.push("StrictHostKeyChecking=yes");
   return options;

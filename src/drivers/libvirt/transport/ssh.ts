@@ -22,8 +22,8 @@ const LAST_WORDS_MS = 500;
  * Connects through the ssh program.
  *
  * A running ssh may still fail to connect, and a running proxy on the remote host may still fail to find the daemon.
- * Both report a failure only by ending. So this sends a ping of libvirt's keepalive program, which every daemon answers
- * at once, even before authentication. It returns the stream after the answer.
+ * Both report a failure only by ending. So this function sends a ping of libvirt's keepalive program, which every
+ * daemon answers at once, even before authentication. The function returns the stream after this answer.
  *
  * Rejects with the error of `sshFailure` when ssh ends, an error of `sshArguments`, `unsupported` when there is no ssh
  * program, `connection-lost` when ssh cannot be started at present, `protocol-error` when the program that answers is
@@ -145,8 +145,8 @@ function start(program: string, args: readonly string[]): ChildProcessWithoutNul
       // `explain` expects the texts of the locale C. Without a desktop, ssh cannot open a window to ask for a
       // passphrase.
       env: { ...process.env, LC_ALL: "C", SSH_ASKPASS_REQUIRE: "never" },
-      // In a session of its own, ssh has no terminal on which it could prompt, and Ctrl-C in our terminal does not end
-      // it before us.
+      // In a session of its own, ssh has no terminal on which it could prompt, and Ctrl-C in this process's terminal
+      // does not end ssh before this process.
       detached: true,
     });
   } catch (error) {

@@ -15,7 +15,8 @@ const WELCOME = 1;
  *
  * With TLS 1.3, the client's handshake is complete before the server has seen the client's certificate. With any
  * version, libvirtd checks the certificate only after the handshake. libvirtd refuses a certificate by ending the
- * stream where the welcome byte should come. A connection reset at that point is not a refusal: it may be tried again.
+ * stream where the welcome byte should come. A connection reset at that point is not a refusal, so the caller may
+ * connect again.
  *
  * Rejects with `unauthenticated` when either side's certificate is not accepted, `connection-refused` or
  * `connect-timeout` when the server cannot be reached, `protocol-error` when the server is not libvirtd,
@@ -64,7 +65,8 @@ export async function openTls(uri: LibvirtUri, signal: AbortSignal, places?: Pat
 /**
  * Makes every write a TLS record of its own. From a record with several messages libvirtd (9.0) reads only the first.
  * The other messages stay decrypted in its TLS library, where poll does not see them, until more data arrives, for
- * instance at the next keepalive after 5 s. Node would join writes to one record when they are corked or queued.
+ * instance at the next keepalive after 5 s. Node would join several writes into one record when they are corked or
+ * queued.
  */
 function writeSingly(socket: TLSSocket): void {
   Object.assign(socket, { cork: () => {}, uncork: () => {}, _writev: undefined });

@@ -6,7 +6,7 @@ import { type ErrorCode, VirstreamError } from "../../../model/error.ts";
 import { LIMIT_ADVICE, reached } from "./tcp.ts";
 import { type LibvirtUri, parseLibvirtUri } from "./uri.ts";
 
-/** The user and the folders that are searched. Tests pass their own. */
+/** The user, and the folders that are searched for sockets. Tests pass their own user and folders. */
 export interface SocketPlace {
   readonly uid: number;
   /** The folders of the system daemons' sockets. */
@@ -33,8 +33,9 @@ export function socketPlace(): SocketPlace {
 
 /**
  * The sockets to try for a URI, best first: the driver's own daemon before the monolithic one, and for a system daemon
- * the read-only socket before the read-write one. The connection is opened read-only over either. As in libvirt, a user
- * other than root has a daemon of their own for `/session` and for the test driver. Root has only system daemons.
+ * the read-only socket before the read-write one. The connection is opened read-only over either of these sockets. As
+ * in libvirt, a user other than root has a daemon of their own for `/session` and for the test driver. Root has only
+ * system daemons.
  */
 export function socketCandidates(uri: LibvirtUri, place: SocketPlace = socketPlace()): string[] {
   if (uri.socket !== undefined) return [uri.socket];
@@ -171,7 +172,7 @@ function groupAdvice(group: string | undefined): string {
  * The group of a socket, by name if the group has a name; undefined if neither the socket nor its folder can be read.
  */
 function groupOf(path: string): string | undefined {
-  // If we may not enter the folder, we cannot read the socket's own group.
+  // If this user may not enter the folder, the socket's own group cannot be read. Then the folder's group is used.
   for (const place of [path, dirname(path)]) {
     try {
       const { gid } = statSync(place);

@@ -45,10 +45,10 @@ const SSH: readonly Transport[] = ["ssh", "libssh", "libssh2"];
 /**
  * The parameters that libvirt's client consumes, with the transports of virstream that can honour them. libvirt passes
  * all other parameters to the daemon, whose drivers ignore them. virstream refuses other parameters, because a mistyped
- * `socket=` or a `host=` would silently connect to another daemon. `name=` takes a URI with any parameters. Every
- * transport accepts three parameters that change nothing in virstream. `no_tty`: virstream never prompts users.
- * `no_sanity`: virstream never makes libvirt's checks of the client's own certificate. `authfile`: virstream refuses
- * SASL, and only SASL would use this file.
+ * `socket=` or a `host=` would silently connect to another daemon. Parameters for the daemon can be given inside
+ * `name=`, which takes a URI with any parameters. Every transport accepts three parameters that change nothing in
+ * virstream. `no_tty`: virstream never prompts users. `no_sanity`: virstream never makes libvirt's checks of the
+ * client's own certificate. `authfile`: virstream refuses SASL, and only SASL would use this file.
  */
 export const PARAMETERS: ReadonlyMap<string, readonly Transport[]> = new Map([
   ["name", TRANSPORTS],
@@ -75,7 +75,10 @@ const SHAPE = /^([a-z][a-z0-9-]*)(?:\+([a-z0-9]+))?:(?:\/\/([^/?#]*))?([^?#]*)(?
 /** A URI with a path in the place of the host. */
 const MISSING_SLASH = /^([a-z0-9-]+(?:\+(?:unix|(\w+)))?):(?:\/\/)?(system|session|default)\/?(?:[?#].*)?$/i;
 const AUTHORITY = /^(?:([^@]*)@)?(\[[0-9a-f:.]+(?:%25[\w.~-]+)?\]|[^:@[\]]*)(?::(\d*))?$/i;
-/** A host is part of the names of certificates and of program arguments, so it must have no special characters. */
+/**
+ * A host is compared with the names in certificates, and passed to programs in arguments. So it must have no special
+ * characters.
+ */
 const HOST = /^(?:[\p{L}\p{N}_][\p{L}\p{N}._-]*)?$/u;
 
 /**
