@@ -1,4 +1,4 @@
-/** Registers the drivers that come with virstream in Node. Imported for that effect. */
+/** An import of this module registers the drivers that virstream has in Node. */
 
 import type { OpenDriver } from "../driver/driver.ts";
 import { registerBuiltIn } from "../driver/registry.ts";
@@ -12,7 +12,8 @@ for (const scheme of LIBVIRT_SCHEMES) registerBuiltIn(scheme, openLibvirt);
 for (const scheme of REMOTE_SCHEMES) registerBuiltIn(scheme, openRemote);
 registerBuiltIn("ws+unix", openSocketFile);
 
-// Loaded on demand: only a program that reads fleets needs this driver and NATS's client.
+// This driver is loaded when the first such URI is opened, because only a program that reads fleets needs it and NATS's
+// client.
 const openNats: OpenDriver = async (uri, options) => (await import("./nats/driver.ts")).openNats(uri, options);
 for (const scheme of ["nats", "nats+tls"]) registerBuiltIn(scheme, openNats);
 const openFile: OpenDriver = async (uri, options) =>

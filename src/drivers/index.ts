@@ -1,10 +1,11 @@
 /**
- * For your own drivers: the interface, its registration, and the parts of a record.
+ * For programs that have their own driver: the Driver interface, the registration of a driver, and the parts of a
+ * record.
  *
  * @module virstream/drivers
  */
 
-// For a driver that knows definitions of its domains.
+// For a driver that can read the definitions of its domains, libvirt's domain XML.
 export type { Description, DescriptionReader, Descriptions } from "../driver/description.ts";
 export {
   type ConnectionState,

@@ -1,4 +1,6 @@
-/** The reason why a file cannot be read, in words for an error message; for a rare reason, its code. */
+/**
+ * Returns why a file cannot be read, in words for an error message. For a rare reason, it returns Node's error code.
+ */
 export function whyUnreadable(cause: unknown): string {
   const { code = String(cause) } = cause as NodeJS.ErrnoException;
   return REASONS[code] ?? code;

@@ -15,7 +15,7 @@ const FILES = ["creds", "ca", "cert", "key"] as const;
 export interface NatsAddress {
   /** The URI, without secrets. */
   readonly uri: string;
-  /** The URI of the fleet for readers, without secrets and files. */
+  /** The URI with which readers open the fleet, without secrets and without parameters. */
   readonly fleetUri: string;
   /** HOST or HOST:PORT of each server that the URI names. */
   readonly servers: readonly string[];
@@ -37,7 +37,8 @@ export interface NatsAddress {
  * Parses a URI of a fleet, and reads the files that it names.
  *
  * @param given a prefix and a file of credentials that replace those of the URI
- * @throws VirstreamError `invalid-uri`; `invalid-argument` for a file that cannot be read, and for the given prefix
+ * @throws VirstreamError `invalid-uri`; `invalid-argument` for a file that cannot be read, and for a prefix that is not
+ *   valid
  */
 export function parseNatsUri(
   text: string,

@@ -18,9 +18,9 @@ export interface NatsSession {
   readonly inbox: string | undefined;
   /** False while the connection is lost. */
   isConnected: boolean;
-  /** Requests to delete consumers; each stays here until the server has answered it. */
+  /** Requests to delete JetStream consumers; each request stays here until the server has answered it. */
   readonly deletions: Set<Promise<unknown>>;
-  /** The hosts to read, if they are named without wildcards; undefined: all that the fleet selects. */
+  /** The hosts to read, if the URI names them without wildcards; undefined: all hosts that the fleet selects. */
   readonly named: readonly string[] | undefined;
 }
 
@@ -32,7 +32,7 @@ export interface BucketReading {
   readonly signal: AbortSignal;
   /** After this many ms, the reading no longer waits for hosts whose publisher is replacing their state. */
   readonly patienceMs: number;
-  /** Called with each host whose state was read. */
+  /** Called with each host whose state was read, maybe more than once. */
   readonly read?: (state: HostState) => void;
 }
 
@@ -52,7 +52,10 @@ export async function readBucket(session: NatsSession, fleet: Fleet, reading: Bu
   if (!reading.signal.aborted) fleet.forgetOthers(stored);
 }
 
-/** Reads the messages of one subject pattern, because servers before 2.10 accept only one pattern for each consumer. */
+/**
+ * Reads the messages of one subject pattern, because NATS servers before 2.10 accept only one pattern for each
+ * JetStream consumer.
+ */
 async function readStates(
   session: NatsSession,
   fleet: Fleet,
@@ -80,11 +83,12 @@ async function readStates(
     await new Promise<void>((resolve, reject) => {
       unlisten = onAbort(signal, resolve);
       /**
-       * The keys that were read. A key that is replaced during the reading comes twice, or only after its replacement.
+       * The keys that were read. A key whose value is replaced during the reading comes twice, or only with the new
+       * value.
        */
       const keys = new Set<string>();
       let isRead = false;
-      /** Hosts with chunks of two different ticks. */
+      /** Hosts of whose newest tick some chunks were read and other chunks were not. */
       const torn = new Set<HostState>();
       const began = performance.now();
       const expect = (): void => {
@@ -133,8 +137,8 @@ async function readStates(
 }
 
 /**
- * Deletes a consumer that is no longer read, because the server would keep it for a while. Sends nothing while the
- * connection is lost, because the request would only wait for its timeout.
+ * Deletes a JetStream consumer that is no longer read, because the server would keep it for a while. Sends nothing
+ * while the connection is lost, because the request would only wait for its timeout.
  */
 export function discard({ isConnected, deletions }: NatsSession, consumer: Pick<Consumer, "delete">): void {
   if (!isConnected) return;

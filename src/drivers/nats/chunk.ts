@@ -12,12 +12,12 @@ const CHUNK_OVERHEAD = 1_024;
 const MAX_CHUNKS = 65_536;
 /** The most characters of an epoch. */
 const MAX_EPOCH = 64;
-/** The most bytes of all chunks, over all hosts, that wait for the rest of their tick. */
+/** The most bytes of all chunks together, of all hosts, that wait for the rest of their tick. */
 export const MAX_WAITING = 134_217_728;
 
 /** A part of a tick that fits into one message. */
 export interface Chunk {
-  /** Different after each start of the publisher. */
+  /** A text that is different after each start of the publisher. */
   readonly epoch: string;
   /** The number of the tick, from 1. */
   readonly sequence: number;
@@ -42,7 +42,9 @@ export function cut(epoch: string, sequence: number, tick: Uint8Array, maxPayloa
   });
 }
 
-/** Reads a message. @throws VirstreamError `protocol-error` for bytes that are not a chunk of this version */
+/**
+ * Reads a chunk from a message. @throws VirstreamError `protocol-error` for bytes that are not a chunk of this version
+ */
 export function readChunk(bytes: Uint8Array): Chunk {
   const message = mapOf(unpack(bytes), "a chunk");
   const version = wholeOf(message, "v");
@@ -63,8 +65,8 @@ export interface WaitingBytes {
 }
 
 /**
- * Puts the chunks of one host's ticks together. It keeps the chunks of only one tick, so it never mixes the chunks of
- * two ticks.
+ * Puts the chunks of one host's ticks together. It keeps the chunks of only one tick at a time, so it never mixes the
+ * chunks of two ticks.
  */
 export class Assembler {
   readonly #waiting: WaitingBytes;
@@ -86,8 +88,9 @@ export class Assembler {
   /**
    * Adds a chunk. A chunk of a newer tick replaces the chunks of an older tick that is not complete.
    *
-   * @returns the tick if it is complete now; otherwise the kind of the chunk (see Outcome)
-   * @throws VirstreamError `protocol-error` for a chunk that contradicts the others of its tick, and for ticks that are too large
+   * @returns the tick if it is complete now; otherwise the kind of the chunk (see Outcome in host-state.ts)
+   * @throws VirstreamError `protocol-error` for a chunk that contradicts earlier chunks of its tick, and for a tick
+   *   that is too large
    */
   add({ epoch, sequence, chunk, chunks, body }: Chunk): Uint8Array | "waiting" | "incomplete" {
     const isSame = this.isWaiting && epoch === this.#epoch && sequence === this.#sequence;

@@ -30,9 +30,9 @@ const OPEN_PATIENCE_MS = 1_000;
 const CLOSE_TIMEOUT_MS = 1_000;
 
 /**
- * The hosts that publish to a NATS server, as one source: a sweep reads their newest states from the bucket, and watches follow their
- * ticks. The `sampledAt` of a record shows how old it is. A host that is silent is reported, and its domains have
- * failed records.
+ * The hosts that publish to a NATS server, as one source: a sweep reads their newest states from the bucket, and
+ * watches follow their ticks. The `sampledAt` of a record shows how old the record is. A host that is silent is
+ * reported, and its domains have failed records.
  */
 export class NatsDriver implements Driver {
   readonly uri: string;
@@ -166,7 +166,8 @@ export class NatsDriver implements Driver {
     const { connection, deletions } = this.#session;
     const stopped = this.#follower?.stop();
     this.#changed({ state: "closed", error: closedError(this.uri) });
-    // Without an orderly end, unanswered requests would keep their timers, and the server would keep its consumers.
+    // Without an orderly end, unanswered requests would keep their timers, and the server would keep the JetStream
+    // consumers of this driver.
     const orderly = async (): Promise<void> => {
       await stopped;
       await Promise.all(deletions);
@@ -188,8 +189,8 @@ export class NatsDriver implements Driver {
   }
 
   /**
-   * Resolves when there is a connection. @throws VirstreamError if there is none within this many ms, or the connection
-   * is closed
+   * Resolves when there is a connection. @throws VirstreamError if there is no connection within this many ms, or the
+   * connection was closed
    */
   async #reached(ms: number, signal: AbortSignal): Promise<void> {
     const until = performance.now() + ms;
@@ -229,7 +230,7 @@ function closedError(uri: string): VirstreamError {
   return new VirstreamError("connection-closed", `the connection to ${uri} was closed`);
 }
 
-/** Opens the hosts that publish to a NATS server. */
+/** Opens a driver for the hosts that publish to a NATS server. */
 export const openNats: OpenDriver = async (uri, options) => {
   const address = parseNatsUri(uri);
   options.signal?.throwIfAborted();

@@ -11,13 +11,19 @@ export type FleetFigures = Readonly<Record<Outcome, number>>;
 export interface FleetListener {
   /** A host has a newer tick. */
   tick(state: HostState): void;
-  /** The present state of a host is no longer known, and `error` is the reason; undefined: the state is known again. */
+  /**
+   * The present state of a host is no longer fully known, and `error` is the reason. If `error` is undefined, the state
+   * is known again.
+   */
   status(state: HostState, error: VirstreamError | undefined): void;
   /** A host is no longer known. */
   forgotten(state: HostState): void;
 }
 
-/** The newest state of each host of a fleet, from the messages of their publishers. Pure: no connection, no timer. */
+/**
+ * The newest state of each host of a fleet, from the messages that the hosts' publishers sent. It has no connection and
+ * no timer.
+ */
 export class Fleet {
   readonly hosts = new Map<string, HostState>();
   readonly listeners = new Set<FleetListener>();
@@ -47,9 +53,10 @@ export class Fleet {
   /**
    * Takes a message that a host published.
    *
-   * @param host undefined: its subject names no host
+   * @param host the host that the message's subject names; undefined: the subject names no host
    * @param ageMs how long ago the message was published, in ms
-   * @param stored true if the message comes from the bucket, which also has messages that have come before
+   * @param stored true if the message comes from the bucket, which also has messages that have come before. Such a
+   *   message is counted only if it is refused.
    * @returns the host's state; undefined: the message was ignored
    */
   take(host: string | undefined, bytes: Uint8Array, ageMs: number, stored: boolean): HostState | undefined {
@@ -63,7 +70,7 @@ export class Fleet {
     return state;
   }
 
-  /** Checks which hosts are silent. */
+  /** Checks which hosts are silent at the time `now`, and reports each change. */
   check(now: number): void {
     for (const state of this.hosts.values()) this.#assess(state, now);
   }

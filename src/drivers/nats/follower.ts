@@ -8,15 +8,15 @@ import { natsError } from "./library.ts";
 import { RetainedTicks } from "./retained-ticks.ts";
 import { tokenOf } from "./subjects.ts";
 
-/** How often the follower checks for silent hosts, in ms. */
+/** The time between two checks for silent hosts, in ms. */
 const CHECK_MS = 500;
 /** How long to wait for the rest of a state that its publisher is replacing, in ms. */
 const PATIENCE_MS = 2_000;
 
 /**
- * Keeps a fleet up to date while somebody watches it: from the subjects of its hosts, or, if there is a stream that
- * retains the ticks, from this stream. With a stream, a reader that was cut off gets all missed ticks. Without a
- * stream, such a reader reads the newest states from the bucket again.
+ * Keeps a fleet up to date while somebody watches it. It reads the ticks from the stream that retains them, or, if
+ * there is no such stream, from the subjects of the hosts. After a lost connection, the stream still has the ticks that
+ * the follower missed. Without a stream, the follower reads the newest states from the bucket again.
  */
 export class Follower {
   readonly #session: NatsSession;
@@ -47,12 +47,12 @@ export class Follower {
     this.ready = this.#start();
   }
 
-  /** The connection was lost, so the silence says nothing about the hosts. */
+  /** The driver calls this when the connection is lost. The hosts' silence then says nothing about the hosts. */
   lost(): void {
     this.#connected = false;
   }
 
-  /** The connection is there again. */
+  /** The driver calls this when the connection is there again. */
   reconnected(): void {
     this.#connected = true;
     this.#excuse();
@@ -60,7 +60,7 @@ export class Follower {
     else this.#retained.reconnected();
   }
 
-  /** Resolves when it no longer reads anything. */
+  /** Stops. Resolves when the follower no longer reads anything. */
   async stop(): Promise<void> {
     this.#end.abort();
     this.#loading?.abort();

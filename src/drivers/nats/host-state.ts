@@ -4,16 +4,23 @@ import { ServerClock } from "../../wire/server-clock.ts";
 import { Assembler, type Chunk, readChunk, type WaitingBytes } from "./chunk.ts";
 import { readTick, type Tick } from "./tick.ts";
 
-/** A host is silent after this many of its intervals without a tick, plus the ms that a sweep may take. */
+/**
+ * A host is silent when no tick has come for SILENT_INTERVALS of its intervals and SILENT_MS more, because a sweep
+ * takes time.
+ */
 const SILENT_INTERVALS = 3;
 const SILENT_MS = 2_000;
 /**
- * To recognize late messages, at most this many lost sequences, and at most this many earlier epochs, are remembered.
+ * To recognize late messages, a host's state remembers at most MAX_LOST sequences of lost ticks, and at most
+ * MAX_RETIRED earlier epochs.
  */
 const MAX_LOST = 1_024;
 const MAX_RETIRED = 16;
 
-/** The kind of a message. `tick`: it completed a newer tick. All other kinds change nothing. */
+/**
+ * The kind of a message. `tick`: it completed a newer tick. After all other kinds, the newest tick is the same as
+ * before.
+ */
 export type Outcome =
   | "tick"
   /** A chunk, whose tick is not complete yet. */
@@ -24,7 +31,7 @@ export type Outcome =
   | "late"
   /** A chunk from before the publisher's last start. */
   | "stale"
-  /** A chunk of a tick that never became complete. */
+  /** A chunk of an incomplete tick, after chunks of a newer tick have come: it is dropped. */
   | "incomplete"
   /** Not a message of this version, or not of this host. */
   | "refused";
@@ -56,7 +63,7 @@ export class HostState {
   /** The earlier epochs, with the last sequence of each. */
   readonly #retired = new Map<string, number>();
   readonly #lostSequences = new Set<number>();
-  /** When another publisher of this host, of an earlier epoch, last published. */
+  /** When a publisher that uses this host's name, and has an earlier epoch, last published, on the steady clock. */
   #rivalAt = Number.NEGATIVE_INFINITY;
 
   constructor(
@@ -78,7 +85,7 @@ export class HostState {
   }
 
   /**
-   * Takes a message. Any bytes either change nothing, or complete a tick of this host that is newer than the last.
+   * Takes a message. Whatever its bytes are, the newest tick stays, or a newer tick of this host replaces it.
    *
    * @param ageMs how long ago the message was published, in ms; 0: it comes directly from the publisher
    */
@@ -130,7 +137,10 @@ export class HostState {
     return new VirstreamError("invalid-argument", message, { retryable: true });
   }
 
-  /** The reader's connection was lost, so the silence since then says nothing about the host. */
+  /**
+   * Called when the reader's connection was lost, or its process paused. The silence up to now then says nothing about
+   * the host, so it does not count.
+   */
   excuse(now: number): void {
     if (this.tick !== undefined) this.heardAt = Math.max(this.heardAt, now - this.tick.intervalMs);
   }
@@ -147,7 +157,8 @@ export class HostState {
     const last = this.#retired.get(epoch);
     if (last === undefined) return "newer";
     if (sequence > last) {
-      // The earlier publisher was not replaced by a new start: it runs beside the other publisher.
+      // The publisher of the earlier epoch still publishes. So it was not restarted: it runs beside the newer
+      // publisher.
       this.#retired.set(epoch, sequence);
       this.#rivalAt = performance.now();
     }

@@ -14,16 +14,16 @@ export interface NatsLibrary {
   readonly kv: typeof Kv;
 }
 
-/** How often the client pings the server, in ms. It ends the connection after two unanswered pings. */
+/** How often NATS's client pings the server, in ms. The client ends the connection after two unanswered pings. */
 const PING_MS = 10_000;
 
 /**
- * The greatest upper limit of the random waits between attempts by default, in ms. With NATS's own default, 2,000, the
- * newest state of 200 hosts was older than two intervals of 1 s when the server was back.
+ * By default, a random wait between two attempts to reconnect is at most this long, in ms. With 2,000, the default of
+ * NATS's client, the newest states of 200 hosts were older than two intervals of 1 s when the server was back.
  */
 const MAX_WAIT_MS = 1_500;
 
-/** @throws VirstreamError `unsupported` with the command that installs the packages */
+/** Loads NATS's client. @throws VirstreamError `unsupported` with the command that installs the packages */
 export async function loadNats(): Promise<NatsLibrary> {
   try {
     const [transport, jetstream, kv] = await Promise.all([
@@ -62,7 +62,8 @@ export async function connectNats(
     ...(reconnect?.attempts === 0
       ? { reconnect: false }
       : { maxReconnectAttempts: Number.isFinite(reconnect?.attempts) ? reconnect!.attempts! : -1 }),
-    // A server that restarts may refuse clients for a while, for example until its accounts are loaded.
+    // A server that restarts may refuse clients for a while, for example until its accounts are loaded. So a refusal
+    // does not end the attempts.
     ignoreAuthErrorAbort: true,
     ...(inbox !== undefined && { inboxPrefix: inbox }),
     ...(user !== undefined && { user, pass: password ?? "" }),
@@ -78,7 +79,7 @@ export async function connectNats(
   try {
     return await withTimeout(connecting, connectTimeoutMs, late, { signal });
   } catch (error) {
-    // The attempt may still succeed after this.
+    // The attempt may still succeed after this. Then its connection is closed.
     connecting.then((connection) => connection.close()).catch(() => {});
     if (signal?.aborted) throw error;
     throw natsError(error, address.uri);
@@ -86,7 +87,8 @@ export async function connectNats(
 }
 
 /**
- * For each kind of error of NATS's client, by the error's class or Node's code: the code of our error, and what to do.
+ * For each kind of error of NATS's client, by the error's class, Node's code or the error's message: the code of our
+ * error, what the error means, and what to do.
  */
 const KINDS: readonly (readonly [kind: RegExp, code: ErrorCode, meaning: string])[] = [
   [/^(AuthorizationError|UserAuthenticationExpiredError)$/, "unauthenticated", "the server refuses the credentials"],
@@ -108,7 +110,9 @@ const KINDS: readonly (readonly [kind: RegExp, code: ErrorCode, meaning: string]
   ],
 ];
 
-/** Converts an error of NATS's client to ours. @param what the operation or the URI */
+/**
+ * Converts an error of NATS's client to a VirstreamError. @param what the operation or the URI that the message names
+ */
 export function natsError(thrown: unknown, what: string): VirstreamError {
   if (thrown instanceof VirstreamError) return thrown;
   const chain: unknown[] = [];
@@ -125,14 +129,15 @@ export function natsError(thrown: unknown, what: string): VirstreamError {
   return new VirstreamError("connection-lost", `${what}: ${message}`, { cause: thrown });
 }
 
-/** A change of a connection to NATS. */
+/** The state of a connection to NATS, and the reason for it. */
 export interface NatsStatus {
   readonly state: "connected" | "reconnecting" | "closed";
   readonly error: VirstreamError | undefined;
 }
 
 /**
- * Calls back at each change of a connection until it is closed, with the last error that the server sent as the reason.
+ * Calls `changed` at each change of a connection until the connection is closed. When the connection is lost, the
+ * reason is the last error that the server sent, if it sent one.
  *
  * @param refused called with each error that the server sends
  */

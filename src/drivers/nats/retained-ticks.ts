@@ -6,24 +6,24 @@ import { Backoff } from "../../driver/reconnector.ts";
 import { discard, type NatsSession } from "./bucket.ts";
 import { tokenOf } from "./subjects.ts";
 
-/** How often the server sends a heartbeat when a stream has no messages, in ms. */
+/** While a stream has no new messages, the server sends a heartbeat each time that this many ms have passed. */
 const HEARTBEAT_MS = 1_000;
 /** How long the server keeps a request for messages, in ms. */
 const EXPIRES_MS = 10_000;
-/** After this time without a request, the server forgets the consumer, in ns. */
+/** After this many ns without a request, the server forgets the JetStream consumer. */
 const INACTIVE_NS = 30e9;
 /** The longest wait between two attempts to read the stream, in ms. */
 const MAX_WAIT_MS = 1_000;
 /**
- * After one of these notices, the server no longer sends messages: for example, a server of a cluster, and the consumer
- * on it, may be gone.
+ * After one of these notices of NATS's client, no more messages come. For example, a server of a cluster is gone, and
+ * the JetStream consumer on it, too.
  */
 const LOST: readonly string[] = ["heartbeats_missed", "consumer_not_found", "consumer_deleted", "no_responders"];
 
 /**
  * Reads the stream that retains the ticks of all hosts, from the end that the stream has when reading begins. If the
- * connection or the server's consumer is lost, it continues after the last message that it got. So it misses nothing
- * that the stream retains.
+ * connection or the JetStream consumer is lost, the reading continues after the last message that came. So it misses
+ * nothing that the stream retains.
  */
 export class RetainedTicks {
   readonly #session: NatsSession;
@@ -32,7 +32,7 @@ export class RetainedTicks {
   readonly #end = new AbortController();
   #sequence: number;
   readonly #ended: Promise<void>;
-  /** Ends the present consumer. */
+  /** Its abort ends the reading with the present JetStream consumer. The next reading has a new one. */
   #restart = new AbortController();
 
   private constructor(session: NatsSession, sequence: number, take: (message: JsMsg) => void, deleted: () => void) {
@@ -44,7 +44,7 @@ export class RetainedTicks {
   }
 
   /**
-   * Begins to read the stream. Returns undefined if there is no stream, or the reader may not use it.
+   * Begins to read the stream. Returns undefined if there is no stream, or this client may not use it.
    *
    * @param deleted called when there is no stream any more
    */
@@ -57,12 +57,15 @@ export class RetainedTicks {
     return sequence === undefined ? undefined : new RetainedTicks(session, sequence, take, deleted);
   }
 
-  /** The connection is there again, but the server may have forgotten the consumer. */
+  /**
+   * Called when the connection is there again. Begins with a new JetStream consumer, because the server may have
+   * forgotten the present one.
+   */
   reconnected(): void {
     this.#restart.abort();
   }
 
-  /** Resolves when it no longer reads anything. */
+  /** Stops. Resolves when nothing is read any more. */
   stop(): Promise<void> {
     this.#end.abort();
     this.#restart.abort();
@@ -74,7 +77,7 @@ export class RetainedTicks {
     while (!this.#end.signal.aborted) {
       this.#restart = new AbortController();
       try {
-        // A stream that was deleted and created again counts from the beginning.
+        // A stream that was deleted and created again numbers its messages from the beginning again.
         this.#sequence = Math.min(this.#sequence, await lastSequence(this.#session));
         await this.#read(this.#restart.signal);
       } catch (thrown) {
@@ -95,15 +98,16 @@ export class RetainedTicks {
     const stop = (): void => messages?.stop();
     const unlisten = onAbort(signal, stop);
     try {
-      // Does not use the library's ordered consumer (3.4): if such a consumer is stopped while it recovers, it keeps a
-      // timer for ever.
+      // Does not use the ordered consumer of NATS's client 3.4: if such a consumer is stopped while it recovers, it
+      // keeps a timer for ever.
       const { jetstream, jetstreamManager, AckPolicy, DeliverPolicy } = library.jetstream;
       const { consumers } = await jetstreamManager(connection, { checkAPI: false });
       const info = await consumers.add(subjects.stream, {
         ...{ name: `virstream-${randomUUID()}`, mem_storage: true, num_replicas: 1, inactive_threshold: INACTIVE_NS },
         ...{ ack_policy: AckPolicy.None, deliver_policy: DeliverPolicy.StartSequence },
         opt_start_seq: this.#sequence + 1,
-        // Servers before 2.10 accept one subject only. The fleet itself selects the hosts.
+        // NATS servers before 2.10 accept one subject only. With several named hosts, all ticks come, and the fleet
+        // selects the hosts.
         filter_subject: subjects.tick(named?.length === 1 ? tokenOf(named[0]!) : "*"),
       });
       consumer = jetstream(connection).consumers.getConsumerFromInfo(info);
@@ -117,8 +121,8 @@ export class RetainedTicks {
         if (message.seq <= this.#sequence) continue;
         this.#sequence = message.seq;
         this.#take(message);
-        // Lets consumers run between ticks. Otherwise a burst of ticks would count as sweeps that a slow consumer
-        // missed.
+        // Lets the consumers of virstream's watches run between two ticks. Otherwise they would count as slow in a
+        // burst of ticks, and miss sweeps.
         await eventLoopTurn();
       }
     } finally {

@@ -16,8 +16,8 @@ export function checkPrefix(prefix: string): string {
 }
 
 /**
- * The name of a host as one token of a subject: letters, digits, - and _ as they are, all other bytes of its UTF-8 as =XX. So
- * `hv1.example.com` is `hv1=2Eexample=2Ecom`. Different names have different tokens.
+ * The name of a host as one token of a subject: letters, digits, - and _ as they are, all other bytes of its UTF-8 as
+ * =XX. For example, `hv1.example.com` is `hv1=2Eexample=2Ecom`. Different names have different tokens.
  */
 export function tokenOf(host: string): string {
   let token = "";
@@ -41,7 +41,7 @@ export function hostOf(token: string): string | undefined {
   }
 }
 
-/** The subjects and names of a fleet, all of which begin with its prefix. */
+/** The subjects and names of a fleet, all of which contain its prefix. */
 export class Subjects {
   readonly prefix: string;
 

@@ -20,7 +20,7 @@ export interface SweepSource {
   readonly isFollowed: boolean;
 }
 
-/** A sweep of a fleet yields the newest record of each domain that its host has published. */
+/** Sweeps a fleet: yields, for each domain, the newest record that the domain's host has published. */
 export async function* sweepFleet(
   source: SweepSource,
   query: Query,
@@ -36,8 +36,8 @@ export async function* sweepFleet(
     answers.set(state, query.domains === undefined ? [] : records);
     if (query.domains !== undefined) continue;
     count += records.length;
-    // Yields the records of a host when the next host's records are known, so that the number of domains is known
-    // before the last records.
+    // Yields the records of a host only when the next host's records are known. So the consumer learns the number of
+    // domains before it gets the last records.
     if (waiting !== undefined && waiting.length > 0) yield waiting;
     waiting = records;
   }
@@ -51,7 +51,7 @@ export async function* sweepFleet(
   if (rest.length > 0) yield rest;
 }
 
-/** Yields each host once, as soon as its newest state is known. */
+/** Yields each host as soon as its newest state is known. A host may come more than once. */
 async function* statesOf(
   { session, fleet, isFollowed }: SweepSource,
   { deadlineMs }: Query,
@@ -95,8 +95,8 @@ function answerOf(state: HostState, selection: Selection, context: SweepContext)
 }
 
 /**
- * Reports the hosts that are named and have no state. Returns the error of an absent host; undefined if no host is
- * absent.
+ * Reports as absent the hosts that the URI names and that have published nothing. Returns the error of one absent host;
+ * undefined if no host is absent.
  */
 function reportUnheard(
   { session, fleet }: SweepSource,
@@ -116,8 +116,8 @@ function reportUnheard(
 }
 
 /**
- * One record for each domain that the query names. If the query names it by name, and several hosts have a domain of
- * this name, one record for each host.
+ * One record for each domain that the query names. If the query gives the domain's name, and several hosts have a
+ * domain of this name, one record for each of these hosts.
  */
 function named(
   { owner, session }: SweepSource,
@@ -159,8 +159,8 @@ function groupedBy(
 }
 
 /**
- * Chooses among the records of several hosts for one domain, as during a migration: the record of the host on which it
- * runs, otherwise the newest.
+ * Chooses among the records of several hosts for one domain, as during a migration: the record of the host on which the
+ * domain runs, otherwise the newest. It chooses a `failed` record only if all are failed.
  */
 function newest(records: readonly DomainStatsRecord[]): DomainStatsRecord {
   const rank = ({ status, domain }: DomainStatsRecord): number => (status === "failed" ? 0 : domain.id >= 0 ? 2 : 1);

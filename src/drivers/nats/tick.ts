@@ -15,10 +15,11 @@ import { LIMITS } from "../../wire/protocol.ts";
 import type { ServerClock } from "../../wire/server-clock.ts";
 import { unpack } from "../../wire/unpack.ts";
 
-/** The id of the sweep in a tick: each tick has one sweep. */
+/** The id in the messages of a tick. Each tick has one sweep, so the id is always the same. */
 const ID = 1;
 /**
- * The fastest compression level. Each tick contains the keys of its schemas, which compress well. zlib adds a checksum.
+ * The fastest compression level. Each tick contains the keys of its schemas, which compress well. The zlib format
+ * contains a checksum, which finds damaged ticks.
  */
 const COMPRESSION = { level: 1 } as const;
 /** The most messages in a tick. */
@@ -26,7 +27,7 @@ const MAX_MESSAGES = 65_536;
 /** The most bytes of memory that the records of one tick may need. */
 const MAX_EXPANDED = 268_435_456;
 
-/** One sweep of one host, complete in itself. */
+/** One sweep of one host. A reader needs no other tick to read it. */
 export interface Tick {
   readonly host: string;
   readonly hypervisor: string;
@@ -38,7 +39,7 @@ export interface Tick {
   readonly summary: SweepSummary | undefined;
   /** Why the host could not be swept. */
   readonly error: VirstreamError | undefined;
-  /** The sweeps that were left out before this one because an earlier sweep took longer than the interval. */
+  /** The number of sweeps that were left out before this one because an earlier sweep took longer than the interval. */
   readonly overrun: number;
 }
 
@@ -92,9 +93,9 @@ export class TickEncoder {
 
 /** The inputs for reading a host's ticks. */
 export interface TickContext {
-  /** The host that may publish the ticks. */
+  /** The host that the messages' subject names. A tick of another host is refused. */
   readonly host: string;
-  /** The epoch of the chunks. */
+  /** The epoch that the tick's chunks have. The tick must have the same epoch. */
   readonly epoch: string;
   /** The driver that the domains belong to. */
   readonly owner: object;

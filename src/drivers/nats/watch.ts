@@ -11,26 +11,26 @@ import type { Fleet, FleetListener } from "./fleet.ts";
 import type { HostState } from "./host-state.ts";
 import type { NatsStatus } from "./library.ts";
 
-/** A domain as this watch has reported it. */
+/** The record of a domain that a watch reported last, and when it did, in ms on the steady clock. */
 interface Reported {
   record: DomainStatsRecord;
   at: number;
 }
 
-/** A host as this watch has reported it. */
+/** A host as a watch has reported it. */
 interface WatchedHost {
   domains: Map<string, Reported>;
   /** The start of the sweep whose records were delivered last, in ms since 1970. */
   startedAt: number;
-  /** The number of ticks that were lost and not reported yet; undefined: not known. */
+  /** The number of ticks that were lost and are not reported as a `gap` yet; undefined: the number is not known. */
   skipped: number | undefined;
-  /** The number of the connection to NATS when records of the host were last delivered. */
+  /** The value that the watch's `#connections` had when records of the host were last delivered. */
   connection: number;
 }
 
 /**
- * A watch of a fleet. It passes on the selected records of each tick of a host, at most once per interval. So its pace
- * is that of the publishers, or slower.
+ * A watch of a fleet. It passes on the selected records of each tick of a host, but of at most one tick per interval of
+ * the watch. So it delivers as often as the host publishes, or less often.
  */
 export class FleetWatch implements FleetListener {
   readonly #fleet: Fleet;
@@ -57,7 +57,7 @@ export class FleetWatch implements FleetListener {
     fleet.listeners.add(this);
   }
 
-  /** The fleet is up to date: delivers everything that was not delivered yet. */
+  /** Called when the fleet is up to date. Delivers everything that was not delivered yet. */
   begin(): void {
     if (this.#stopped || this.#isComplete) return;
     this.#isComplete = true;
@@ -78,7 +78,7 @@ export class FleetWatch implements FleetListener {
     this.#sink.end(error);
   }
 
-  /** The state of the connection to NATS. */
+  /** Reports a new state of the connection to NATS. */
   connection({ state, error }: NatsStatus): void {
     if (this.#stopped || state === "closed") return;
     if (state === "connected") this.#connections++;
@@ -114,12 +114,12 @@ export class FleetWatch implements FleetListener {
     }
     const { summary, records, intervalMs, overrun } = tick;
     if (summary === undefined) {
-      // The host could not be swept: its status says why.
+      // The host could not be swept. A `status` event of the host says why.
       watched.skipped = sum(watched.skipped, 1);
       return;
     }
     const { startedAt, tookMs } = summary;
-    // If a host's clock was set back, the comparison starts again.
+    // If the host's clock was set back, `sinceMs` is negative, and the tick does not count as early.
     const sinceMs = startedAt - watched.startedAt;
     const isEarly = sinceMs >= 0 && sinceMs < this.#cadence.intervalMs - intervalMs / 2;
     if (this.#cadence.intervalMs > intervalMs && isEarly) return;
@@ -136,7 +136,7 @@ export class FleetWatch implements FleetListener {
       const key = domainKey(own.domain);
       const known = before.get(key);
       const index = state.number * INDEXES_PER_HOST + own.index;
-      // All records of the domain share this object, so that readers recognize it without a search.
+      // All records of the domain have the same Domain object, so that consumers recognize the domain without a search.
       const domain =
         known !== undefined && sameDomain(known.record.domain, own.domain) ? known.record.domain : own.domain;
       const whole = new DomainStatsRecord({ ...own, domain, index });
@@ -171,7 +171,11 @@ export class FleetWatch implements FleetListener {
     if (skipped !== 0) this.#sink.event({ type: "gap", reason, skipped, host });
   }
 
-  /** Reports each domain that the query names and that no host has: one `gone` record, until a host has the domain. */
+  /**
+   * Reports each domain that the query names and that no host has, with one record. The record is `failed` if a host is
+   * degraded, because that host may have the domain; otherwise it is `gone`. When a host has the domain, the domain of
+   * this record is reported as gone.
+   */
   #reportUnknown(): void {
     const { domains } = this.#query;
     if (domains === undefined || !this.#isComplete) return;

@@ -15,7 +15,7 @@ import { type Moment, parseRecordingUri, type ReplayOptions, timeOf } from "./ur
 /** How many records a sweep yields at a time. */
 const CHUNK_RECORDS = 1_024;
 
-/** The facts that `open` finds in a recording. */
+/** The facts that `open` takes from a recording and its URI. */
 interface Opened extends Extent {
   readonly host: string;
   readonly hypervisor: string;
@@ -26,7 +26,7 @@ interface Opened extends Extent {
   readonly to: number;
 }
 
-/** The files of a recording as they were found, and the time that they cover. */
+/** The files of a recording when they were last looked for, and the time that they cover. */
 interface Extent {
   readonly recording: Recording;
   /** When the first key frame and the last frame were written, in ms since 1970. */
@@ -35,10 +35,10 @@ interface Extent {
 }
 
 /**
- * A recording as a driver. Each watch is a replay of its own, from `from` to `to`, and then completes. A sweep has the
- * newest record of each domain at one moment: the query's `at`, if it has one. Otherwise, with a `from` in the URI, a
- * replay begins with the first sweep, and the moment is the present position of this replay. Without `from`, the moment
- * is `to`.
+ * A recording as a driver. Each watch has its own replay, which begins at the URI's `from` and ends the watch at the
+ * URI's `to`. A sweep has the newest record of each domain at one moment: the query's `at`, if it has one. Otherwise,
+ * with a `from` in the URI, a replay begins with the first sweep, and the moment is the present position of this
+ * replay. Without `from`, the moment is the URI's `to`, by default the end of the recording.
  */
 export class RecordingDriver implements Driver {
   readonly uri: string;
@@ -50,7 +50,7 @@ export class RecordingDriver implements Driver {
   readonly #replays = new Map<Replay, Promise<void>>();
   readonly #moments = new Moments(this);
   readonly #end = new AbortController();
-  /** When the first sweep began, on the clock. */
+  /** When the first sweep without `at` began, on `#clock`. */
   #sweptAt: number | undefined;
 
   private constructor(uri: string, opened: Opened, speed: number, clock: Clock) {
@@ -78,7 +78,7 @@ export class RecordingDriver implements Driver {
     return { from: Math.ceil(from ?? firstAt), to: Math.ceil(Math.min(to, lastAt)), intervalMs };
   }
 
-  /** Checks whether a recorder has written more, or has begun another file. */
+  /** Looks at the files again, because a recorder may have written more, or have begun another file. */
   async refresh(): Promise<void> {
     const { recording, to, lastAt } = this.#opened;
     if (lastAt >= to) return;
@@ -152,8 +152,8 @@ export class RecordingDriver implements Driver {
   }
 
   /**
-   * The moment of a query. If it is after the known end of the recording, this method looks at the files again, because
-   * a recorder may have written more.
+   * The moment for a query's `at`, but not later than `to`, in ms since 1970. If `at` is after the known end of the
+   * recording, this method looks at the files again, because a recorder may have written more.
    */
   async #moment(at: number): Promise<number> {
     if (at > this.#opened.lastAt) await this.refresh();
@@ -168,7 +168,7 @@ export class RecordingDriver implements Driver {
     if (from === undefined) return to;
     this.#sweptAt ??= this.#clock.now();
     const passed = this.#clock.now() - this.#sweptAt;
-    // At infinite speed, no time of the recording corresponds to a time of the clock.
+    // At infinite speed, no time of the recording corresponds to a time of the clock, so the moment stays `from`.
     return this.#speed === Number.POSITIVE_INFINITY ? from : Math.min(from + passed * this.#speed, to);
   }
 }
@@ -200,7 +200,7 @@ async function examine({ path, from, to }: ReplayOptions): Promise<Opened> {
 function extentOf(path: string): Promise<Extent>;
 function extentOf(path: string, known: Recording): Promise<Extent | undefined>;
 /**
- * Finds the files of a recording.
+ * Finds the files of a recording, and the time that they cover.
  *
  * @param known the files that were found before; returns undefined if they are still the same
  */
@@ -216,8 +216,8 @@ function spanOf({ firstAt, lastAt }: Extent): string {
 }
 
 /**
- * Reads the beginning of the last key frame. If that key frame was cut, reads the first key frame whose beginning is
- * complete.
+ * Returns a playback that has applied the beginning of the last key frame: the description and the `welcome` message.
+ * If that key frame was cut, the playback has applied the first key frame whose beginning is complete.
  */
 async function described(recording: Recording): Promise<Playback> {
   const playback = new Playback({});

@@ -11,7 +11,7 @@ export interface RecordingFile {
   readonly inode: number;
 }
 
-/** The name that a recorder gives to the n-th file that it rotates out. */
+/** The path to which a recorder renames its file, as rotated file number `n`, before it begins a new file. */
 export function rotatedPath(path: string, n: number): string {
   return `${path}.${`${n}`.padStart(6, "0")}`;
 }

@@ -1,7 +1,7 @@
 import type { FileHandle } from "node:fs/promises";
 import { type Frame, frameAt, possibleKeyAt } from "./frame.ts";
 
-/** How much is read at a time, in bytes. */
+/** The size of the buffer for one read, in bytes, unless a frame needs more. */
 const CHUNK_BYTES = 262_144;
 
 /** Bytes of a file that are not valid frames. */
@@ -10,7 +10,7 @@ export interface Damage {
   readonly offset: number;
   readonly bytes: number;
   /**
-   * True if the damage reaches to the end of the file: a frame that was not completely written, or is being written.
+   * True if the damage reaches to the end of the file: a frame there was not completely written, or is being written.
    */
   readonly last: boolean;
 }
@@ -26,11 +26,11 @@ export type Piece = Frame | Damage;
 export class FrameReader {
   readonly #file: FileHandle;
   #buffer: Buffer = Buffer.alloc(0);
-  /** The buffer's place in the file. */
+  /** The position in the file of the buffer's first byte. */
   #base: number;
   #position = 0;
   #atEnd = false;
-  /** The position in the file at which the damage that is being skipped began. */
+  /** The position in the file at which the damage begins that is being skipped; undefined: nothing is being skipped. */
   #damagedAt: number | undefined;
 
   constructor(file: FileHandle, offset: number) {
@@ -60,8 +60,8 @@ export class FrameReader {
         needed = 1;
         continue;
       }
-      // These bytes cannot become a frame, so skip them. If they looked like a frame, its end may be beyond the end of
-      // the file.
+      // These bytes cannot become a frame, so skip them. They may look like a frame whose end would be beyond the end
+      // of the file.
       needed = this.#skip();
       if (this.#atEnd && this.#position === this.#buffer.length) {
         this.#endDamage(pieces, this.#base + this.#position, true);
@@ -77,7 +77,9 @@ export class FrameReader {
     return this.#damagedAt === undefined || isKey ? found : undefined;
   }
 
-  /** Goes to the next place where a key frame may begin. Returns how many bytes are needed there. */
+  /**
+   * Goes to the next place where a key frame may begin. Returns how many bytes are needed to look for a frame there.
+   */
   #skip(): number {
     this.#damagedAt ??= this.#base + this.#position;
     this.#position = possibleKeyAt(this.#buffer, this.#position + 1) ?? this.#buffer.length;
@@ -92,8 +94,8 @@ export class FrameReader {
   }
 
   /**
-   * Reads until `needed` bytes are there, or the file ends. Each read has a buffer of its own, because frames keep
-   * views of it.
+   * Reads until the buffer has `needed` bytes, or the file ends. Each call makes a new buffer, because frames that were
+   * returned keep views of the earlier buffer.
    */
   async #read(needed: number): Promise<void> {
     const rest = this.#buffer.subarray(this.#position);
@@ -152,7 +154,8 @@ export async function keyFrom(file: FileHandle, from: number, before: number): P
     for (; position !== undefined && at + position < before; position = possibleKeyAt(here, position + 1)) {
       const found = frameAt(here, position, at);
       if (typeof found === "object") return found;
-      // The frame continues after this buffer: reads again from the frame's beginning, unless the file ends first.
+      // The frame continues after this buffer: reads again from the frame's beginning, unless the file ends in this
+      // buffer.
       if (typeof found === "number" && position > 0 && bytesRead === buffer.length) break;
     }
     if (bytesRead < buffer.length) return undefined;

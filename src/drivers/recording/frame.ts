@@ -2,10 +2,11 @@ import { crc32 } from "node:zlib";
 import { LIMITS } from "../../wire/protocol.ts";
 
 /**
- * A recording is a file of frames. A frame is a header of 24 bytes and a payload, as msgpack: the description of the
- * recording in a `key` frame, one message of the protocol in a `state` or `event` frame, and nothing in an `end` frame.
- * The header, in little-endian: 3 bytes of mark, 1 of kind, the payload's length (uint32), a CRC-32 of all other bytes
- * of the frame (uint32), the time of writing in ms since 1970 (float64), and the ms since the frame before it (uint32).
+ * The files of a recording consist of frames. A frame is a header of 24 bytes and a payload, as msgpack: the
+ * description of the recording in a `key` frame, one message of the protocol in a `state` or `event` frame, and nothing
+ * in an `end` frame. The header, in little-endian: 3 bytes of mark, 1 of kind, the payload's length (uint32), a CRC-32
+ * of all other bytes of the frame (uint32), the time of writing in ms since 1970 (float64), and the ms since the frame
+ * before it (uint32).
  */
 export const HEADER_BYTES = 24;
 
@@ -15,17 +16,18 @@ export const HEADER_BYTES = 24;
 const MARK = Buffer.from([0xff, 0x56, 0x53]);
 
 /**
- * `key`: begins a key frame, from which a reader can start without earlier frames. The payload of this first part
- * describes the recording. `state`: a further part of the same key frame, which is the server's welcome and the newest record of each domain.
- * `event`: a message of the watch after the key frame. `end`: the recorder was ended.
+ * `key`: the first part of a key frame. A reader can start there without earlier frames. The payload describes the
+ * recording. `state`: each further part of the key frame. Together these parts have the `welcome` message and the
+ * newest record of each domain. `event`: a message of the watch after the key frame. `end`: the recorder ended in an
+ * orderly way.
  */
 export const FRAME_KINDS = ["key", "state", "event", "end"] as const;
 /** The kind of a frame. */
 export type FrameKind = (typeof FRAME_KINDS)[number];
 
 /**
- * The most bytes of a key frame's description. A search for key frames then reads little at each place that looks like
- * one.
+ * The most bytes of the payload of a `key` frame. With this limit, a search for key frames reads little at each place
+ * that only looks like the beginning of one.
  */
 const MAX_KEY_BYTES = 1_024;
 
@@ -34,15 +36,18 @@ export interface Frame {
   readonly kind: FrameKind;
   /** When it was written, in ms since 1970. */
   readonly at: number;
-  /** How long after the frame before it, in whole ms of a steady clock. 0 at the start of a recorder. */
+  /**
+   * The time since the frame before this one, in whole ms of a steady clock; 0 for the first frame after a recorder's
+   * start.
+   */
   readonly delayMs: number;
   readonly payload: Uint8Array;
   readonly offset: number;
-  /** Where the next frame begins. */
+  /** The position in the file at which the next frame begins. */
   readonly end: number;
 }
 
-/** The bytes of a frame. */
+/** Returns the bytes of a frame: its header and its payload. */
 export function encodeFrame(kind: FrameKind, payload: Uint8Array, at: number, delayMs: number): Buffer {
   if (kind === "key" && payload.length > MAX_KEY_BYTES) throw new Error("a key frame's description is too long");
   const frame = Buffer.allocUnsafe(HEADER_BYTES + payload.length);
@@ -61,8 +66,9 @@ function checksum(frame: Buffer): number {
 }
 
 /**
- * The frame at a position of a buffer, which begins at `base` in the file. Returns a number if the frame needs that
- * many bytes in the buffer, and undefined if there is no valid frame.
+ * Returns the frame at a position of a buffer. The buffer's first byte is at `base` in the file. If the buffer ends
+ * before the frame does, returns how many bytes from the position on are needed. If there is no valid frame, returns
+ * undefined.
  */
 export function frameAt(buffer: Buffer, position: number, base: number): Frame | number | undefined {
   const left = buffer.length - position;

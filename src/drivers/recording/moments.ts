@@ -3,22 +3,25 @@ import type { StatusEvent } from "../../model/watch.ts";
 import { Playback } from "./playback.ts";
 import type { FilePiece, Recording } from "./recording.ts";
 
-/** The state of a recording at a moment. It changes when a query asks for another moment. */
+/**
+ * The state of a recording at a moment. It is valid only while the callback of `Moments.read` runs, because a later
+ * query may advance it to another moment.
+ */
 export interface State {
   /** The newest record of each domain. */
   readonly records: Iterable<DomainStatsRecord>;
-  /** The sources that were not connected. */
+  /** The newest `status` event of each source that was not connected. */
   readonly statuses: Iterable<StatusEvent>;
 }
 
 /**
- * The most cursors that are kept, so that a later query can read on from them. A page needs three: for its list, for
- * the earlier sweep of the list's rates, and for one open guest.
+ * The most cursors that are kept, so that a later query can read on from them. A page needs three: for its list of
+ * guests, for the earlier sweep from which it computes the list's rates, and for one open guest.
  */
 const MOST_CURSORS = 3;
 /**
  * If a moment is later than a cursor's latest moment by more than this, in ms of recorded time, the search starts at
- * the key frame before the moment.
+ * the key frame before the moment, and not at the cursor.
  */
 const NEAR_MS = 30_000;
 
@@ -36,7 +39,7 @@ class Cursor {
   #at = Number.NEGATIVE_INFINITY;
   #reached = Number.NEGATIVE_INFINITY;
   #ended = false;
-  /** The last key frame. */
+  /** The last key frame that was applied. */
   #key: FilePiece | undefined;
 
   constructor(owner: object, recording: Recording, time: number) {
@@ -55,24 +58,24 @@ class Cursor {
   }
 
   /**
-   * The last key frame, if it lacks records because it was cut or is being written. Its records were already known from
-   * earlier frames.
+   * The last key frame, if it lacks records because it was cut or is being written; otherwise undefined. The frames
+   * before it contain the records that it lacks.
    */
   get brokenKey(): FilePiece | undefined {
     return this.#playback.isWhole ? undefined : this.#key;
   }
 
-  /** True if it is faster to read on from here than to search again. */
+  /** True if a moment is found faster by reading on from this cursor than by a new search. */
   isNear(time: number): boolean {
     return !this.#ended && this.#at <= time && time - this.#reached <= NEAR_MS;
   }
 
-  /** True if this cursor is nearer to a moment than another one. */
+  /** True if this cursor is nearer to a moment than another cursor. Both cursors must be before the moment. */
   isNearerThan(other: Cursor): boolean {
     return this.#at > other.#at;
   }
 
-  /** Applies the pieces up to a moment, or up to a broken key frame. */
+  /** Applies the pieces up to a moment, or up to a broken key frame, which it does not apply. */
   async advance(time: number, signal: AbortSignal, broken: FilePiece | undefined): Promise<void> {
     while (!signal.aborted) {
       if (this.#next === undefined) {
@@ -86,7 +89,7 @@ class Cursor {
       const piece = this.#next;
       if (piece.offset === broken?.offset && piece.path === broken.path) break;
       const isMoment = piece.kind !== "damage" && piece.kind !== "state";
-      // A key frame is of one moment, although its parts are written one after the other.
+      // The `state` parts of a key frame belong to the moment of its first part, although they are written later.
       if (isMoment && piece.at > time) break;
       this.#playback.apply(piece);
       if (piece.kind === "key") this.#key = piece;
@@ -107,7 +110,7 @@ class Cursor {
  */
 export class Moments {
   readonly #owner: object;
-  /** In the order of their last use. */
+  /** In the order of their last use; the first was not used for the longest time. */
   readonly #cursors: Cursor[] = [];
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -154,7 +157,8 @@ export class Moments {
         if (signal.aborted) return undefined;
         const { ended, brokenKey } = cursor;
         keep = !ended && brokenKey === undefined && broken === undefined;
-        // A cursor that has reached its end may have been opened when the recording was shorter.
+        // A cursor that has reached its end may have been opened when the recording was shorter. Then the loop tries
+        // again with a new cursor.
         if (brokenKey !== undefined) broken = brokenKey;
         else if (!ended || cursor.recording === recording) return take(cursor.state);
       } finally {
@@ -169,7 +173,7 @@ export class Moments {
     await cursor.close();
   }
 
-  /** A cursor for a time. @param broken the damaged key frame before which the cursor must begin */
+  /** A cursor for a time. @param broken the broken key frame before which the cursor must begin */
   async #cursorFor(recording: Recording, time: number, broken: FilePiece | undefined): Promise<Cursor> {
     let found: Cursor | undefined;
     for (const cursor of broken === undefined ? this.#cursors : []) {

@@ -11,22 +11,22 @@ import type { Frame } from "./frame.ts";
 import type { Piece } from "./frame-reader.ts";
 import { type Description, descriptionOf } from "./recording.ts";
 
-/** The id of the watch in each recording. */
+/** The id of the watch whose messages a recording has. Each recording has one watch, always with this id. */
 export const WATCH_ID = 1;
 
-/** The methods of a WatchSink for the events of a watch, without `flush` and `end`. */
+/** The methods of a WatchSink that take the events of a watch. It lacks `flush`, `end` and `ready`. */
 export type EventSink = Pick<WatchSink, "record" | "gone" | "event">;
 
 /**
- * Applies the frames of a recording, calls a sink with the events, and keeps the state that results. A time that the
- * recording lacks, because the recorder did not run or the file is damaged, is a `gap`.
+ * Applies the frames of a recording, calls a sink with the events, and keeps the state that results. It reports each
+ * period that the recording lacks, because the recorder did not run or the file is damaged, to the sink as a `gap`.
  */
 export class Playback {
-  /** The description in the last key frame; undefined before the first. */
+  /** The description in the key frame that was applied last; undefined before the first key frame. */
   description: Description | undefined;
-  /** The recorder's welcome in the last key frame. */
+  /** The `welcome` message in the key frame that was applied last. */
   welcome: Welcome | undefined;
-  /** The sync of the last tick that has ended. */
+  /** The `sync` event of the last tick that has ended. */
   sync: SyncEvent | undefined;
   /** The number of frames with a valid checksum but an invalid message. */
   invalid = 0;
@@ -38,7 +38,10 @@ export class Playback {
   #state: ChannelState;
   /** Undefined while the playback waits for a key frame. */
   #decoder: MessageDecoder | undefined;
-  /** True if something before the next snapshot was not recorded. */
+  /**
+   * True after damage or a new start of the recorder, until the next `event` frame. A gap in a key frame then has the
+   * reason `not-recorded`.
+   */
   #interrupted = false;
   /** True if the messages of a key frame are being applied. */
   #inKey = false;
@@ -61,13 +64,14 @@ export class Playback {
     return this.#state.records();
   }
 
-  /** The sources that are not connected. */
+  /** The newest `status` event of each source that is not connected. */
   get statuses(): Iterable<StatusEvent> {
     return this.#absent.values();
   }
 
   /**
-   * Applies a frame. Skips the frame if it depends on frames that were lost. After damage, it waits for a key frame.
+   * Applies a frame. After damage, skips all frames up to the next key frame, because they depend on frames that were
+   * lost.
    */
   apply(frame: Piece): void {
     if (frame.kind === "damage") {

@@ -5,26 +5,26 @@ import { openFile, type RecordingFile, recordingFiles } from "./files.ts";
 import type { Frame } from "./frame.ts";
 import { keyBefore, keyFrom, type Piece, pieces } from "./frame-reader.ts";
 
-/** The version of the format. A reader refuses a later version. */
+/** The version of the format of recordings. A reader refuses a recording of a later version. */
 export const FORMAT_VERSION = 1;
 
-/** The description of the recording in a key frame. */
+/** What the first part of each key frame says about the recording. */
 export interface Description {
-  /** Different for each start of a recorder. */
+  /** A text that is different for each start of a recorder. */
   readonly epoch: string;
-  /** The groups that were recorded, as in a query; 0: all that the hypervisor supports. */
+  /** The groups that were recorded, as a bit mask like that of a query; 0: all that the hypervisor supports. */
   readonly groups: number;
   readonly intervalMs: number;
   /** When the recorder started, in ms since 1970. */
   readonly wallMs: number;
-  /** The same moment on the steady clock of the records. */
+  /** When the recorder started, in ms on the steady clock that the records' steady times use. */
   readonly steadyMs: number;
 }
 
 /** A piece of a recording, with the path of its file. */
 export type FilePiece = Piece & { readonly path: string };
 
-/** The files of a recording, read as one. */
+/** The files of a recording, which are read as if they were one file. */
 export class Recording {
   readonly path: string;
   readonly files: readonly RecordingFile[];
@@ -39,7 +39,7 @@ export class Recording {
     return new Recording(path, await recordingFiles(path));
   }
 
-  /** True if the files and their sizes are the same as in another look at the recording. */
+  /** True if another Recording object, opened earlier or later, has the same files with the same sizes. */
   isSame({ files }: Recording): boolean {
     return (
       files.length === this.files.length &&
@@ -48,7 +48,7 @@ export class Recording {
   }
 
   /**
-   * The pieces in order, from the last key frame at or before a time to the end of the newest file.
+   * Yields the pieces in order, from the last key frame at or before a time to the end of the newest file.
    *
    * @param time in ms since 1970; default: from the beginning
    */
@@ -72,8 +72,8 @@ export class Recording {
   }
 
   /**
-   * The first key frame of the recording, and its last frame. @throws VirstreamError `invalid-argument` when there is
-   * no such frame
+   * Reads the first key frame and the last frame of the recording. @throws VirstreamError `invalid-argument` when it
+   * has no such frames
    */
   async ends(): Promise<{ readonly first: Frame; readonly last: Frame }> {
     let first: Frame | undefined;
@@ -91,7 +91,9 @@ export class Recording {
     return { first, last };
   }
 
-  /** The position in `files` of the last file that begins at or before a time. */
+  /**
+   * The index in `files` of the last file whose first key frame was written at or before a time; 0 if there is none.
+   */
   async #fileOf(time: number): Promise<number> {
     if (time === Number.NEGATIVE_INFINITY) return 0;
     for (let i = this.files.length - 1; i > 0; i--) {
@@ -111,7 +113,10 @@ export class Recording {
   }
 }
 
-/** Reads the description in a key frame. @throws VirstreamError `protocol-error`; `invalid-argument` for a later version */
+/**
+ * Reads the description in a key frame. @throws VirstreamError `protocol-error`; `invalid-argument` for a later version
+ * of the format
+ */
 export function descriptionOf({ payload }: Frame): Description {
   const map = mapOf(unpack(payload), "a recording's description");
   const version = wholeOf(map, "version");

@@ -13,7 +13,7 @@ import type { FilePiece } from "./recording.ts";
 
 /** How long a replay reads between two turns of the event loop, in ms. */
 const WORK_MS = 10;
-/** The longest time of a timer, in ms. */
+/** The longest time for which a timer can be set, in ms. */
 const MAX_TIMER_MS = 2_147_483_647;
 
 /** The inputs of a replay. */
@@ -36,8 +36,9 @@ interface Shown {
 }
 
 /**
- * One replay of a recording into the sink of a watch. The time between two events is the recorded time divided by
- * `speed`. At the end the replay ends the sink with `end-of-recording`. It skips times in which no recorder ran.
+ * One replay of a recording into the sink of a watch. The time between two events is the recorded time between them,
+ * divided by `speed`. At the end the replay ends the sink with `end-of-recording`. It skips periods in which no
+ * recorder ran.
  */
 export class Replay implements EventSink {
   readonly #context: ReplayContext;
@@ -118,7 +119,8 @@ export class Replay implements EventSink {
       if (piece.at > to) break;
       if (piece.at >= from && !this.#begun) {
         this.#begin(from);
-        // The first frame comes as long after `from` as it was recorded, but the replay skips pauses of the recorder.
+        // Waits for the recorded time from `from` to the first frame. After a pause of the recorder, `delayMs` is 0, so
+        // the replay skips the pause.
         if (Number.isFinite(from)) await this.#wait(Math.min(piece.at - from, piece.delayMs) / speed);
       } else if (this.#begun) await this.#wait(piece.delayMs / speed);
       if (this.#stop.signal.aborted) return;
@@ -131,7 +133,7 @@ export class Replay implements EventSink {
         workedSince = performance.now();
       }
     }
-    // All frames may be before `from`.
+    // If all frames are before `from`, the sink still gets the last state.
     if (!this.#begun && !this.#stop.signal.aborted) this.#begin(from);
   }
 
@@ -147,7 +149,8 @@ export class Replay implements EventSink {
   }
 
   /**
-   * Makes a sync that counts the selected domains only. First it sends the records of named domains that do not exist.
+   * Makes a `sync` event whose summary counts the selected domains only. Before that, sends the sink a record for each
+   * domain that the query names and that does not exist.
    */
   #selectedSync(sync: SyncEvent): SyncEvent {
     if (this.#selection.hasAllDomains) return sync;

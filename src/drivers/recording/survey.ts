@@ -7,24 +7,24 @@ import type { GapEvent, GapReason, StatusEvent, SyncEvent } from "../../model/wa
 import { type EventSink, Playback } from "./playback.ts";
 import { type FilePiece, Recording } from "./recording.ts";
 
-/** The most gaps, the most damaged places and the most hosts that a survey lists. */
+/** The most entries in each list of a survey: the list of gaps, of damaged places, and of hosts. */
 const MOST_LISTED = 1_000;
 /** The number of frames that a survey reads between two turns of the event loop. */
 const FRAMES_PER_TURN = 256;
 
-/** A time for which a recording has no records of a host. */
+/** A period of which a recording has no records of a host. */
 export interface RecordingGap {
   readonly reason: GapReason;
-  /** In ms since 1970. */
+  /** When the period begins and ends, in ms since 1970. */
   readonly from: number;
   readonly to: number;
   /** The number of sweeps that are missing; undefined: not known. */
   readonly skipped: number | undefined;
-  /** Undefined: all hosts. */
+  /** The host without records; undefined: all hosts. */
   readonly host: string | undefined;
 }
 
-/** The content of a recording. Times are in ms since 1970. */
+/** The content of a recording. `from` and `to` are the times of its first and its last frame, in ms since 1970. */
 export interface RecordingSurvey {
   readonly path: string;
   /** The files of the recording, in order. */
@@ -43,20 +43,20 @@ export interface RecordingSurvey {
   readonly groups: readonly Group[];
   readonly intervalMs: number;
   readonly records: number;
-  /** The number of records by status. */
+  /** The number of records of each status. */
   readonly statuses: { readonly ok: number; readonly partial: number; readonly failed: number; readonly gone: number };
   /** The number of completed sweeps. */
   readonly ticks: number;
-  /** Bytes of all files divided by the records; undefined without records. */
+  /** The bytes of all files divided by the number of records; undefined if there are no records. */
   readonly bytesPerRecord: number | undefined;
   readonly keyFrames: number;
-  /** The first 1,000 gaps, and the total number. */
+  /** The first 1,000 gaps; `gapCount` is the number of all gaps. */
   readonly gaps: readonly RecordingGap[];
   readonly gapCount: number;
-  /** The first 1,000 damaged places, and the total of their bytes. */
+  /** The first 1,000 damaged places; `damagedBytes` is the sum of the bytes of all damaged places. */
   readonly damage: readonly { readonly path: string; readonly offset: number; readonly bytes: number }[];
   readonly damagedBytes: number;
-  /** The number of complete frames whose message is not valid, because another program wrote the frames. */
+  /** The number of frames whose checksum is valid but whose message is not: another program wrote these frames. */
   readonly invalidMessages: number;
   /** Bytes at the end of the newest file that are not a complete frame: the recorder was killed, or is writing. */
   readonly cutBytes: number;
@@ -91,7 +91,7 @@ class Surveyor implements EventSink {
   readonly #statuses = { ok: 0, partial: 0, failed: 0, gone: 0 };
   readonly #gaps: RecordingGap[] = [];
   readonly #damage: { path: string; offset: number; bytes: number }[] = [];
-  /** When a host was reported as absent. */
+  /** For each host that is reported as absent, since when, in ms since 1970. The key undefined: all hosts. */
   readonly #absentSince = new Map<string | undefined, number>();
   #gapCount = 0;
   #damagedBytes = 0;
@@ -101,7 +101,7 @@ class Surveyor implements EventSink {
   #keyFrames = 0;
   #ended = false;
   #from: number | undefined;
-  /** The time of the present frame, and the time of the frame before the last key frame. */
+  /** The times, in ms since 1970, of the frame that was read last, and of the frame before the last key frame. */
   #at = 0;
   #beforeKey = 0;
 

@@ -2,13 +2,13 @@ import { fileURLToPath } from "node:url";
 import { VirstreamError } from "../../model/error.ts";
 import type { Recorded } from "../../model/record.ts";
 
-/** A moment of a recording: in ms since 1970, or relative to its start or its end. */
+/** A moment of a recording: in ms since 1970, in ms after the recording's start, or in ms before its end. */
 export type Moment = { readonly at: number } | { readonly afterStart: number } | { readonly beforeEnd: number };
 
 /** The options in a URI for the replay of a recording. */
 export interface ReplayOptions {
   readonly path: string;
-  /** Recorded time divided by the time of the replay; Infinity: as fast as the reader takes the records. */
+  /** The recorded time divided by the time that its replay takes; Infinity: as fast as the reader takes the records. */
   readonly speed: number;
   readonly from: Moment | undefined;
   readonly to: Moment | undefined;
@@ -47,7 +47,8 @@ function pathOf(location: string): string {
 
 function decoded(text: string): string {
   try {
-    // A plus sign stays a plus sign, because it begins a time after the start.
+    // A plus sign stays a plus sign and does not become a space, because it begins a time after the start, such as
+    // +10m.
     return decodeURIComponent(text);
   } catch {
     throw refusal(`${JSON.stringify(text)} is not percent-encoded text`);
@@ -85,7 +86,7 @@ export function parseMoment(text: string): Moment | undefined {
   return Number.isNaN(at) ? undefined : { at };
 }
 
-/** A moment in ms since 1970. */
+/** Converts a moment to ms since 1970. */
 export function timeOf(moment: Moment, { from, to }: Pick<Recorded, "from" | "to">): number {
   if ("at" in moment) return moment.at;
   return "afterStart" in moment ? from + moment.afterStart : to - moment.beforeEnd;

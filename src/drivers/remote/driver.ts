@@ -127,7 +127,10 @@ export class RemoteDriver implements Driver {
   }
 }
 
-/** Calls back when a browser is online again. Only in browsers does the global scope emit events. */
+/**
+ * Calls `hint` when a browser is online again. Returns a function that ends this. In Node it does nothing, because only
+ * in browsers the global scope emits events.
+ */
 function onOnline(hint: () => void): () => void {
   const page: Partial<Pick<EventTarget, "addEventListener" | "removeEventListener">> = globalThis;
   page.addEventListener?.("online", hint);

@@ -1,7 +1,10 @@
 import { type ErrorCode, VirstreamError } from "../../model/error.ts";
 import { CLOSE_CODES, SUBPROTOCOLS } from "../../wire/protocol.ts";
 
-/** The profile that this client speaks. The other profile, in JSON, is for clients of a few lines. */
+/**
+ * The profile of the protocol that this client speaks. The other profile uses JSON, for clients that are only a few
+ * lines of code.
+ */
 export const SUBPROTOCOL = SUBPROTOCOLS[0];
 
 /** For each close code of the server: the error code, what happened, and what to do. */
@@ -24,7 +27,7 @@ const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string, advice?
   [CLOSE_CODES.overloaded]: ["limit-exceeded", "it has too many clients"],
 };
 
-/** Browsers tell a page nothing about a WebSocket that did not open. */
+/** The possible causes, for an error's message. Browsers do not tell a page why a WebSocket did not open. */
 const BROWSER_CAUSES =
   'browsers do not say why. Start a server there ("virstream serve --listen HOST:PORT"), admit this page by its option origins, ' +
   "and allow it in the page's Content-Security-Policy (connect-src). With wss:, open it with https: to see its certificate";
@@ -48,7 +51,7 @@ export function silenceError(url: string, silentMs: number): VirstreamError {
 /** The error for a close code. An unknown code means `connection-lost`. */
 export function closeError(url: string, code: number, reason: string): VirstreamError {
   const [error, meaning, advice = ""] = CLOSED[code] ?? ["connection-lost", `it closed with code ${code}`];
-  // A reason may have its own advice.
+  // If the reason has its own advice after a colon, ours is left out.
   return new VirstreamError(
     error,
     `${url}: ${meaning}${reason && ` (${reason})`}${reason.includes(": ") ? "" : advice}`,

@@ -45,7 +45,8 @@ function openingError(url: string, { message = "", error: cause }: SocketFailure
   if (system === "ENOTFOUND" || system === "EAI_AGAIN") {
     return failure("connection-refused", `the name in ${url} leads to no host`);
   }
-  // With TLS 1.3, the server refuses the client's certificate, or the lack of one, after the client has opened the connection.
+  // With TLS 1.3, the server refuses the client's certificate, or a client without one, after the client has opened the
+  // connection.
   if (
     system !== undefined &&
     /^ERR_SSL_.*ALERT_(.*CERTIFICATE|UNKNOWN_CA|HANDSHAKE_FAILURE|ACCESS_DENIED)/.test(system)
@@ -86,7 +87,10 @@ function openingError(url: string, { message = "", error: cause }: SocketFailure
   return failure("connection-lost", `no connection to ${url}${message && `: ${message}`}${hint}`);
 }
 
-/** The error of an open connection that broke: a violation of the WebSocket protocol or of our limits, or the network. */
+/**
+ * The error of an open connection that broke: the server violated the WebSocket protocol or our limits, or the network
+ * failed.
+ */
 function brokenError(url: string, event: SocketFailure): VirstreamError {
   const cause = event.error;
   const violation = (cause as { code?: string } | undefined)?.code?.startsWith("WS_ERR_");

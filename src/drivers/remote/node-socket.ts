@@ -11,7 +11,7 @@ const PEM: Kind = [
   true,
 ];
 const SOCKET_MEMBERS = {
-  // The headers may contain secrets.
+  // Errors do not quote the headers, because they may contain secrets.
   headers: [OBJECT[0], OBJECT[1], true],
   ca: PEM,
   cert: PEM,

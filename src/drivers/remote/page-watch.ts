@@ -2,7 +2,10 @@ import { VirstreamError } from "../../model/error.ts";
 import type { OpenWatch } from "./driver.ts";
 import type { RemoteWatch } from "./watch.ts";
 
-/** Begins watches whose code is loaded when it is first needed: a page that watches nothing need not load it. */
+/**
+ * Returns a function that begins watches. It loads the code of watches when it is called, so a page that watches
+ * nothing does not load this code.
+ */
 export function openPageWatch(load: () => Promise<{ readonly RemoteWatch: typeof RemoteWatch }>): OpenWatch {
   return (...request) => {
     let stopped = false;

@@ -3,9 +3,9 @@ import { NIL_UUID } from "../../model/uuid.ts";
 
 /**
  * The domains of which a sweep has delivered the record. Of each domain it keeps a hash of 64 bits, and not the texts:
- * a million domains take 16 MiB instead of a hundred. In one of 10^11 sweeps of ten thousand domains, two domains have
- * the same hash; then the sweep is refused. Each sweep starts its hashes with another random number, so the next sweep
- * is not refused.
+ * a million domains take 16 MiB instead of a hundred MiB. In one of 10^11 sweeps of ten thousand domains, two domains
+ * have the same hash; then the sweep is refused. Each sweep starts its hashes with another random number, so the next
+ * sweep is not refused.
  *
  * `#hashes` is a table with open addressing. It has the two halves of each hash side by side, and 0 in its free places.
  */
@@ -21,7 +21,8 @@ export class SeenDomains {
 
   /** Adds the domains of records. Returns false if one of the domains has been added before. */
   add(records: readonly { readonly domain: DomainIdentity }[]): boolean {
-    // All hashes come first: the second loop is so short that the processor loads several places of the table at a time.
+    // All hashes are computed before the loop in `#put`. So that loop is so short that the processor loads several
+    // places of the table at a time.
     const added = new Int32Array(2 * records.length);
     for (let i = 0; i < records.length; i++) {
       const { host, uuid, name } = records[i]!.domain;
@@ -31,7 +32,7 @@ export class SeenDomains {
       // If the query names a domain that no host has, the domain has no uuid, and its hash is of the name.
       hash(uuid === NIL_UUID ? name : uuid, this.#ofHost[0]!, this.#ofHost[1]!, added, 2 * i);
     }
-    // At most three of four places are taken.
+    // The table grows before more than three of four places are taken.
     while ((this.size + records.length) * 2.7 > this.#hashes.length) this.#grow();
     return this.#put(added);
   }
@@ -42,7 +43,7 @@ export class SeenDomains {
     for (let i = 0; i < added.length; i += 2) {
       const one = added[i]!;
       const other = added[i + 1]!;
-      // This is a free place of the smaller table, before the table grew.
+      // When the table grows, `added` is the smaller table, and this is one of its free places.
       if (other === 0) continue;
       let at = (2 * one) & mask;
       for (; hashes[at + 1] !== 0; at = (at + 2) & mask) {

@@ -28,7 +28,7 @@ export interface ServerAddress {
   readonly clock: ServerClock;
   readonly token: OpenOptions["token"];
   readonly socketOptions: GivenOptions;
-  /** How long the server may take to answer, in ms. */
+  /** How long an attempt to connect may take, in ms. */
   readonly timeoutMs: number;
   /** Bytes of credit for each sweep and each watch. */
   readonly credit: number;
@@ -36,9 +36,12 @@ export interface ServerAddress {
 
 /** The owner of a watch, which the session calls until the watch is cancelled or the session is lost. */
 export interface WatchReceiver {
-  /** Called before the watch is sent: it will have this id, and its messages come through the decoder. */
+  /**
+   * Called before the watch is sent to the server: the watch will have this id, and its messages come through the
+   * decoder.
+   */
   begin(id: number, decoder: MessageDecoder): void;
-  /** The watch's state has read a message, which used this much credit. */
+  /** The watch's state has read a message, which used this many bytes of credit. */
   applied(bytes: number): void;
   /** The server has ended the watch. */
   ended(error: VirstreamError | undefined): void;
@@ -109,7 +112,7 @@ export class RemoteSession {
       session.#fail(VirstreamError.from(error));
       throw error;
     }
-    // The connection may have been lost between the server's answer and this turn.
+    // The connection may have been lost between the server's answer and this turn of the event loop.
     if (session.#error !== undefined) throw session.#error;
     return session;
   }
@@ -204,7 +207,8 @@ export class RemoteSession {
         case "beat":
           if (message.host !== undefined) this.welcome = { ...this.welcome, host: message.host };
           break;
-        // Drops messages of a cancelled sweep or watch, which the server sent before it received our cancel.
+        // The cases below drop messages of a cancelled sweep or watch, which the server sent before it received our
+        // cancel.
         case "begin":
           this.#meterOf(message.id);
           this.#sweeps.get(message.id)?.begin(message.domains);
@@ -260,8 +264,8 @@ export class RemoteSession {
   }
 
   /**
-   * The server sends a message at least every `beatMs`. After a silence of 2.5 times as long, the connection counts as
-   * lost.
+   * The server sends a message at least every `beatMs`. When the server has sent nothing for 2.5 times `beatMs`, the
+   * connection counts as lost.
    */
   #watchOver(beatMs: number): void {
     clearInterval(this.#liveness);
@@ -270,7 +274,7 @@ export class RemoteSession {
       const now = performance.now();
       const late = now - due;
       due = now + beatMs / 2;
-      // After a pause of the process, messages may still wait in the sockets.
+      // After a pause of the process, messages may still wait in the socket, so the silence does not count.
       if (isLate(late)) {
         this.#lastHeard = now;
         return;
@@ -281,7 +285,10 @@ export class RemoteSession {
     }, beatMs / 2);
   }
 
-  /** Ends all sweeps and watches with an error, once. It does not wait for the socket. */
+  /**
+   * Ends the session, once: its sweeps end with the error, and its watches are not called any more. It does not wait
+   * until the socket is closed.
+   */
   #fail(error: VirstreamError): void {
     if (this.#error !== undefined) return;
     this.#end(error);
@@ -306,7 +313,7 @@ export class RemoteSession {
     this.#watches.clear();
   }
 
-  /** Gives the server CLOSE_TIMEOUT_MS to answer a close. */
+  /** Waits until the socket is closed, but after CLOSE_TIMEOUT_MS abandons it. */
   #abandonLater(): Promise<void> {
     return withTimeout(this.#closed, CLOSE_TIMEOUT_MS, () => this.#abandon());
   }

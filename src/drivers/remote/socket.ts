@@ -1,7 +1,7 @@
 import type { SocketOptions } from "../../driver/driver.ts";
 import { invalid, VirstreamError } from "../../model/error.ts";
 
-/** The reason why a socket could not be opened, or broke. Empty in browsers. */
+/** The reason why a socket could not be opened, or broke. In browsers, both members are missing. */
 export interface SocketFailure {
   readonly message?: string;
   readonly error?: unknown;
@@ -9,7 +9,7 @@ export interface SocketFailure {
 
 /**
  * The part of the standard WebSocket interface that the driver uses. Browsers have it built in, and Node uses `ws`. The
- * code that registers the driver selects one.
+ * code that registers the driver selects one of the two.
  */
 export interface Socket {
   binaryType: string;

@@ -17,24 +17,25 @@ import { SeenDomains } from "./seen-domains.ts";
 const SILENCE_MS = 30_000;
 
 /**
- * The records that wait may need at most HELD_BYTES of memory, plus HELD_PER_CREDIT for each byte of credit. Credit
- * bounds only the bytes of their messages, and a hostile server's messages can expand to a thousand times as much.
- * Records of idle guests that are all alike expand to about a hundred times their bytes.
+ * The records that wait for the consumer may need at most HELD_BYTES of memory, plus HELD_PER_CREDIT for each byte of
+ * credit. Credit bounds only the bytes of their messages, and a hostile server's messages can expand to a thousand
+ * times as much. Records of idle guests that are all alike expand to about a hundred times their bytes, which is within
+ * the limit.
  */
 const HELD_BYTES = 134_217_728;
 const HELD_PER_CREDIT = 256;
 
-/** Sends the messages of a sweep or a watch to its server. */
+/** Sends the client's messages about one sweep or one watch to the server. */
 export interface StreamControl {
-  /** True if the server has credit to send. */
+  /** True if the server has credit left, so that it may send. */
   mayReceive(): boolean;
   /** Returns credit to the server, now or later, for this many bytes that were consumed. */
   consumed(bytes: number): void;
-  /** Cancels the sweep or watch. Does nothing after its end. */
+  /** Cancels the sweep or watch. Does nothing if the sweep or watch has ended. */
   cancel(): void;
 }
 
-/** The receiving end of one sweep: a queue of its records. The credit limits how many the server sends. */
+/** The receiving end of one sweep: a queue of its records. The credit limits how many records the server sends. */
 export class RemoteSweep {
   readonly queue = new Queue<DomainStatsRecord>();
   readonly #url: string;
@@ -68,7 +69,7 @@ export class RemoteSweep {
     };
   }
 
-  /** The server has begun the sweep. @param domains undefined: their number is not known */
+  /** Called when the server has begun the sweep. @param domains the number of domains; undefined: not known */
   begin(domains: number | undefined): void {
     if (this.#begun) throw malformed("a sweep begins twice");
     this.#begun = true;
@@ -78,7 +79,7 @@ export class RemoteSweep {
 
   /** Adds records. The bytes of credit that they used go back to the server when the records are consumed. */
   push({ records, bytes, expanded }: Extract<DecodedMessage, { readonly type: "records" }>): void {
-    // The server may have sent a second record of a domain in place of another domain's.
+    // If the server sent one domain twice and another domain not at all, the number of records would still be right.
     if (!this.#seen.add(records)) throw malformed("a sweep has a domain twice");
     if (this.#seen.size > LIMITS.domains) throw malformed("a sweep has too many domains");
     this.#heardAt = performance.now();
@@ -91,7 +92,10 @@ export class RemoteSweep {
     });
   }
 
-  /** The server has sent `end`. The consumer still gets the queued records, and then the error if there is one. */
+  /**
+   * Called when the server has sent `end`. The consumer still gets the queued records, and then the error if there is
+   * one.
+   */
   ended(error: VirstreamError | undefined, summary: SweepSummary | undefined): void {
     if (error === undefined && summary?.domains !== this.#seen.size) {
       throw malformed(`a summary counts ${summary?.domains} of ${this.#seen.size} records`);

@@ -12,9 +12,9 @@ import type { StreamControl } from "./sweep.ts";
  * A watch of a server that continues across connections. It sends its request again over each new connection, with the
  * position where it stopped. The server then resumes there, or sends a snapshot.
  *
- * The session's decoder applies each message to the state, and the state calls the sink. So a message is consumed at once, and its
- * credit goes back at once. An outage causes one `status` event, however many attempts to connect it takes. An error that
- * a retry cannot repair ends the watch.
+ * The session's decoder applies each message to the state, and the state calls the sink. So a message is consumed at
+ * once, and its credit goes back at once. An outage causes one `status` event with `reconnecting`, however many
+ * attempts to connect fail. An error that a retry cannot repair ends the watch.
  */
 export class RemoteWatch implements WatchReceiver {
   readonly #reconnector: Reconnector<RemoteSession>;
@@ -23,7 +23,7 @@ export class RemoteWatch implements WatchReceiver {
   readonly #cadence: Cadence;
   readonly #sink: WatchSink;
   readonly #state: ChannelState;
-  /** The back-off after an `end`; the reconnector has its own for connections. */
+  /** The back-off after the server has ended the watch. For connections, the reconnector has its own back-off. */
   readonly #backoff = new Backoff(() => performance.now());
   readonly #unlisten: () => void;
   /** The request that is under way, until its `end` or the loss of its session. */
@@ -77,7 +77,7 @@ export class RemoteWatch implements WatchReceiver {
     }
     if (session === undefined) {
       this.#interrupted = true;
-      // No back-off is needed here: the reconnector has its own.
+      // No back-off is needed here, because the reconnector has its own back-off.
       clearTimeout(this.#retry);
       this.#retry = undefined;
       this.#cancel();
@@ -86,7 +86,7 @@ export class RemoteWatch implements WatchReceiver {
     this.#send();
   }
 
-  /** Sends the watch, unless it is under way, waits for its back-off, or has no connection. */
+  /** Sends the request of the watch, unless the request is under way, waits for the back-off, or has no connection. */
   #send(): void {
     const { session } = this.#reconnector;
     if (this.#ended || this.#sent !== undefined || this.#retry !== undefined || session === undefined) return;
@@ -123,8 +123,9 @@ export class RemoteWatch implements WatchReceiver {
       this.#end(reason);
       return;
     }
-    // After `slow-consumer` there is no outage, and a gap reports the skipped sweeps. The back-off protects a server
-    // that ends every watch at once.
+    // After `slow-consumer` the request is sent again at once: there was no outage, and a gap reports the skipped
+    // sweeps. If the server has not even answered the request, there is a back-off also after `slow-consumer`. It
+    // protects a server that ends every watch at once.
     if (reason.code !== "slow-consumer" || !this.#answered) {
       this.#interrupted = true;
       this.#report("reconnecting", reason);
@@ -151,7 +152,7 @@ export class RemoteWatch implements WatchReceiver {
     this.#sent = undefined;
   }
 
-  /** Sends an event only if the state has changed. */
+  /** Sends the sink a `status` event, but only if the state has changed. */
   #report(state: "connected" | "reconnecting", error: VirstreamError | undefined): void {
     if (this.#reported === state || this.#ended) return;
     this.#reported = state;

@@ -5,13 +5,13 @@ import { decimal, mix } from "./population.ts";
 export interface Machine {
   readonly uuid: string;
   readonly name: string;
-  /** −1 when it does not run. */
+  /** −1 when the guest does not run. */
   readonly id: number;
   readonly draw: number;
   readonly vcpus: number;
   readonly disks: number;
   readonly nics: number;
-  /** The number of its first network interface on the host. */
+  /** The number of the guest's first network interface. No two interfaces of a host have the same number. */
   readonly firstNic: number;
 }
 

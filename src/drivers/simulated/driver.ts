@@ -19,7 +19,7 @@ export class SimulatedDriver implements Driver {
   readonly simulation: SimulatedHost;
 
   /**
-   * @param clock for tests
+   * @param clock tests pass a clock of their own
    * @throws VirstreamError `invalid-uri`
    */
   constructor(uri: string, { clock = SYSTEM_CLOCK }: { readonly clock?: Clock } = {}) {
@@ -38,8 +38,8 @@ export class SimulatedDriver implements Driver {
   }
 
   /**
-   * Makes a definition when somebody asks for it, and keeps it. A simulated guest has no I/O limits and no CPU
-   * placement.
+   * Makes a guest's definition when a caller first asks for it, and keeps it. A simulated guest has no I/O limits and
+   * no CPU placement.
    */
   describe<T>(reader: DescriptionReader<T>): Descriptions<T> {
     const known = new Map<string, Description<T>>();

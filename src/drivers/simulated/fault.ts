@@ -1,21 +1,21 @@
 import { ParamType, type ParamTypeCode } from "../../model/schema.ts";
 import type { Row } from "./row.ts";
 
-/** A guest without a fault. */
+/** The faults that a guest can have, with the values of a guest without a fault. */
 export const NO_FAULT = {
-  /** Its monitor answers after this many ms; 0: at once, Infinity: never. */
+  /** The guest's monitor answers after this many ms; 0: at once, Infinity: never. */
   slowMs: 0,
-  /** Its statistics call fails. */
+  /** True if the guest's statistics call fails. */
   failing: false,
-  /** It is still listed, but will not exist any more at the next call for it. */
+  /** True if the guest is still listed, but will not exist any more at the next call for it. */
   vanishing: false,
-  /** It does not exist before this time, in ms since 1970. */
+  /** The guest does not exist before this time, in ms since 1970. */
   appearsAt: Number.NEGATIVE_INFINITY,
-  /** Its counters restart at every multiple of this many ms since 1970; 0: never. */
+  /** The guest's counters restart at every multiple of this many ms since 1970; 0: never. */
   resetMs: 0,
-  /** Its record has at least this many parameters. Only in records with the block group. */
+  /** Each of the guest's records with the block group has at least this many parameters. */
   parameters: 0,
-  /** Its record has values at the limits of every type. Only in records with the block group. */
+  /** True if each of the guest's records with the block group has values at the limits of every type. */
   extremes: false,
 };
 
@@ -88,8 +88,8 @@ export function writeExtension(row: Row, { extremes, parameters }: Fault, upSeco
   }
   const missing = parameters - row.size;
   if (missing <= 0) return;
-  // A latency histogram has a count, and two parameters for each bin, so their number is odd. An even number needs a
-  // second histogram without bins.
+  // A latency histogram has a count, and two parameters for each bin, so the number of its parameters is odd. An even
+  // number needs a second histogram, which has a count and no bins.
   const bins = Math.floor((missing - 1) / 2);
   row.of("block.0.latency_histogram.read.bin");
   row.number("count", bins);

@@ -17,14 +17,14 @@ import { Identities, mix, populate, scramble, stateOf, textKey } from "./populat
 import { Row } from "./row.ts";
 
 /**
- * Time is cut into terms of 2^32 ms (50 days), counted from 1970. When a term begins, all guests restart as if they had
- * been up for one to five weeks. So counters depend on the time alone, continue when virstream is restarted, and no
- * vCPU's time ever exceeds 2^53 ns.
+ * Time is cut into terms of 2^32 ms (50 days), counted from 1970. When a term begins, the counters of each guest begin
+ * again, with the values of a guest that has been up for one to five weeks. So counters depend on the time alone,
+ * continue when virstream is restarted, and no vCPU's time ever exceeds 2^53 ns.
  */
 const TERM_MS = 2 ** 32;
 const WEEK_SECONDS = 604_800;
 
-/** When the schemas of a host together have more keys than this, the host drops them all and begins again. */
+/** When the schemas of a host together have more keys than this, the host drops all schemas and begins again. */
 const MAX_KEYS = 1_000_000;
 
 const BLOCK = groupBit("block");
@@ -229,12 +229,15 @@ export class SimulatedHost {
     return (this.#answersAt.get(index) ?? now) > now;
   }
 
-  /** A sweep gave up a call at its deadline. Its answer comes at this time, in ms since 1970; Infinity: never. */
+  /**
+   * A sweep gave up a call at its deadline. The guest answers this call at `answersAt`, in ms since 1970; Infinity:
+   * never.
+   */
   leaveUnanswered(index: number, answersAt: number): void {
     this.#answersAt.set(index, answersAt);
   }
 
-  /** Changes a guest's faults. Its monitor then answers all calls that it has not answered yet. */
+  /** Changes a guest's faults. The guest's monitor then answers all calls that it has not answered yet. */
   change(index: number, change: Partial<Fault>): void {
     if (!Number.isInteger(index) || index < 0 || index >= this.options.domains) {
       throw invalid(`there is no guest ${index}: the host has ${this.options.domains}`);
@@ -262,14 +265,15 @@ function drawSpan(span: Span, draw: number): number {
 }
 
 function reasonOf(state: number, draw: number): number {
-  // The reasons are: a running guest was booted, a guest that is shut off was shut down, and a paused guest may have
-  // hit a full disk.
+  // Reason 1 of a running guest means that it was booted; reason 1 of a guest that is shut off, that it was shut down.
+  // A paused guest may have hit a full disk.
   if (state !== STATE_NUMBERS.paused) return 1;
   return (draw & 3) === 0 ? PAUSED_BY_IO_ERROR : PAUSED_BY_USER;
 }
 
 /**
- * Adds a wave, 64 to 575 s long, to the uptime. Its slope stays above −0.8, so the sum never falls while time passes.
+ * Adds a wave, 64 to 575 s long, to the uptime. The wave's slope stays above −0.8, so the sum never falls while time
+ * passes.
  */
 function workOf(upSeconds: number, draw: number): number {
   const cycle = 64 + (draw & 511);

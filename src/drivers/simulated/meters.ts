@@ -6,22 +6,22 @@ import type { Row } from "./row.ts";
 /** A guest at one moment: everything from which the values of its statistics are computed. */
 export interface Guest {
   readonly name: string;
-  /** Its own 32 random bits: its rates are drawn from them. */
+  /** The guest's own 32 random bits, from which its rates are drawn. */
   readonly draw: number;
   readonly state: number;
   readonly reason: number;
-  /** True if it is running or paused, so that it has a QEMU process. */
+  /** True if the guest is running or paused, so that it has a QEMU process. */
   readonly active: boolean;
   readonly vcpus: number;
   readonly disks: number;
   readonly nics: number;
-  /** The number of its first network interface on the host. */
+  /** The number of the guest's first network interface. No two interfaces of a host have the same number. */
   readonly firstNic: number;
   /** True if each image of a backing chain is listed. */
   readonly backing: boolean;
-  /** True if it has the parameters that only some real guests have. */
+  /** True if the guest has the parameters that only some real guests have. */
   readonly extras: boolean;
-  /** The time that its gauges show, in ms since 1970. */
+  /** The time for which the guest's gauges are computed, in ms since 1970. */
   readonly wallMs: number;
   /** The guest's uptime in seconds, plus a slow wave so that rates rise and fall. Never falls while time passes. */
   readonly work: number;
@@ -34,7 +34,10 @@ const BALLOON_PERIOD_MS = 10_000;
 const KIB_PER_GIB = 1_048_576;
 const GIB = 1_073_741_824;
 
-/** The rates or sizes from which guests draw: 256 steps from `low` to `high`, in equal ratios. */
+/**
+ * The rates or sizes from which guests draw: 256 values from `low` to `high`. Each value has the same ratio to the
+ * value before it.
+ */
 function spread(low: number, high: number): Float64Array {
   return Float64Array.from({ length: 256 }, (_, i) => low * (high / low) ** (i / 255));
 }
@@ -47,7 +50,7 @@ const REQUEST_NS = spread(60_000, 4_000_000);
 const PACKET_BYTES = [90, 140, 260, 420, 640, 900, 1180, 1420];
 const REQUEST_BYTES = [4096, 8192, 12_288, 16_384, 24_576, 32_768, 65_536, 131_072];
 const CAPACITY = [10, 20, 20, 40, 40, 80, 100, 500].map((gib) => gib * GIB);
-/** The sizes of the guests' memory. */
+/** The sizes of memory from which guests draw. */
 export const MEMORY_KIB = [1, 2, 2, 4, 4, 8, 16, 32].map((gib) => gib * KIB_PER_GIB);
 /**
  * Some devices work in bursts. Each device draws the seconds between its bursts from such a list; 0: the device is
@@ -75,7 +78,7 @@ export function diskImage(guest: string, disk: number): string {
   return IMAGES + guest + IMAGE_ENDS[disk]!;
 }
 
-/** The name of a network interface, by its number on the host. */
+/** The name of a network interface, by its number (see `Guest.firstNic`). */
 export function interfaceName(nic: number): string {
   return `vnet${decimal(nic)}`;
 }
@@ -256,7 +259,10 @@ export const METERS: Readonly<Record<KnownGroup, (row: Row, guest: Guest) => voi
     }
   },
 
-  /** Either never measured, or measured for one second at the beginning of each minute. */
+  /**
+   * Shows the dirty rate as never measured, or, with `extras`, as measured for one second at the beginning of each
+   * minute.
+   */
   dirtyrate(row, { draw, active, extras, wallMs }) {
     if (!active) return;
     const minute = Math.floor(wallMs / 60_000);

@@ -3,7 +3,10 @@ import { type DomainSelector, LIST_FILTERS } from "../../model/query.ts";
 import { formatUuid } from "../../model/uuid.ts";
 import type { SimulatedOptions } from "./parameters.ts";
 
-/** An odd factor has an inverse modulo 2^32: multiplying by it spreads indexes over 32 bits and can be undone. */
+/**
+ * Multiplying by FACTOR spreads indexes over 32 bits. Because FACTOR is odd, it has an inverse modulo 2^32, and
+ * multiplying by INVERSE undoes this.
+ */
 const FACTOR = 0x9e3779b1;
 const INVERSE = 0x0e8b2f51;
 

@@ -16,7 +16,10 @@ const CHUNK_PARAMETERS = 65_536;
 const WORK_MS = 4;
 /** How many guests are listed or asked before the event loop may get a turn. */
 const STRIDE = 4_096;
-/** How many guests are asked at the same time when answers take time: as many as libvirt serves for one connection. */
+/**
+ * How many guests are asked at the same time when answers take time: as many as virstream asks over one connection to
+ * libvirt.
+ */
 const SLOTS = 4;
 
 /** VIR_ERR_INTERNAL_ERROR of VIR_FROM_TEST: what libvirt itself reports when it cannot get a guest's statistics. */
@@ -31,7 +34,7 @@ type Asked = Pick<RecordInit, "domain" | "index" | "sampledAt" | "steadyAt">;
 /**
  * One sweep: lists guests, asks them and hands on their records. The record of a guest that answers at once goes into
  * the current chunk. For any other guest the sweep waits until the answer or the deadline is due; it queries the other
- * guests during this wait. Nothing is computed ahead of a pull.
+ * guests during this wait. No record is computed before the consumer pulls the next chunk.
  */
 export class Sweep {
   readonly #host: SimulatedHost;
@@ -49,7 +52,7 @@ export class Sweep {
   #listed: readonly (number | DomainSelector)[] | undefined;
   #size = 0;
   #position = 0;
-  /** The requested groups that the host has, and those of them that need a guest's monitor. */
+  /** `#groups`: the requested groups that the host has. `#monitored`: those of them that need a guest's monitor. */
   #groups = 0;
   #monitored = 0;
   #busySlots = 0;
@@ -194,7 +197,7 @@ export class Sweep {
       });
     }
 
-    // A frozen or slow guest delays only the groups that need its monitor. A guest that does not run has none.
+    // A frozen or slow guest delays only the groups that need its monitor. A guest that does not run has no monitor.
     const slowMs = this.#monitored === 0 || domain.id === -1 ? 0 : (fault?.slowMs ?? 0);
     // As on a libvirt host, no second call is sent to a guest whose call is unanswered.
     if (slowMs > 0 && host.isUnanswered(guest, now)) return this.#partial("quarantined", asked, guest, 0);
@@ -209,8 +212,8 @@ export class Sweep {
   /**
    * Waits for a guest until its answer or its deadline is due.
    *
-   * @param tookMs how long its answer takes; Infinity while it is frozen
-   * @param slot true if it takes one of the few slots for guests that are asked at the same time
+   * @param tookMs how long the guest's answer takes; Infinity while the guest is frozen
+   * @param slot true if the guest takes one of the SLOTS places for guests that are asked at the same time
    */
   #await(asked: Asked, guest: number, tookMs: number, slot: boolean): void {
     const { clock } = this.#host;
