@@ -1,7 +1,7 @@
 import type { ChannelMessage } from "../wire/channel-encoder.ts";
 import type { Keeper, SharedMemory } from "./bounds/shared-memory.ts";
 
-/** The ring keeps at most this many ticks of each host, and this many bytes. */
+/** The ring keeps at most MAX_TICKS ticks of each host, and at most MAX_BYTES. */
 const MAX_TICKS = 8;
 const MAX_BYTES = 8_388_608;
 /**
@@ -13,7 +13,7 @@ const MAX_LARGE_BYTES = 67_108_864;
 
 interface Kept {
   readonly message: ChannelMessage;
-  /** Bytes and ticks of all earlier messages. */
+  /** How many bytes and ticks the channel made before this message, since its start. */
   readonly bytesBefore: number;
   readonly ticksBefore: number;
 }
@@ -33,8 +33,8 @@ export class ChannelRing implements Keeper {
   #ticks = 0;
   #mostBytes = MAX_BYTES;
   /**
-   * How many bytes all messages up to the end of a tick have, for each of the last ticks: one tick per host, and the
-   * tick before these.
+   * The value of `#bytes` at the end of each of the last ticks: one tick per host, and the tick before these. So the
+   * last value minus the first is the size of one tick of all hosts.
    */
   readonly #tickEnds = [0];
 

@@ -15,15 +15,18 @@ const LINGER_MS = 30_000;
 
 /** The memory that all channels of a server share. */
 export interface ChannelMemory {
-  /** The bytes of the channels' rings. */
+  /** Bounds the bytes of the channels' rings. */
   readonly rings: SharedMemory;
-  /** The records of the channels' snapshots. */
+  /** Bounds the records of the channels' snapshots. */
   readonly snapshots: SharedMemory;
 }
 
 /** One client's watch, which reads a channel. */
 export interface ChannelReader {
-  /** The channel has a new message. The feed may be in the middle of an event, so the reader must not read its state now. */
+  /**
+   * The channel has a new message. The feed may be in the middle of an event, so the reader must not read the feed's
+   * state now.
+   */
   offer(message: ChannelMessage): void;
   /** There are no more messages for now. Everything in the feed is in messages, or will be after the next flush. */
   advance(): void;
@@ -32,9 +35,9 @@ export interface ChannelReader {
 }
 
 /**
- * Encodes one feed for all watches in one profile. All readers get the same bytes, so a further reader costs only the
- * sending. The channel keeps its last messages, and continues for a while after its last reader was cut off. So a
- * client that reconnects while the channel continues misses nothing.
+ * Encodes one feed for the watches that use one profile. All readers of the channel get the same bytes, so a further
+ * reader costs only the sending. The channel keeps its last messages, and continues for a while after its last reader
+ * was cut off. So a client that reconnects while the channel continues misses nothing.
  */
 export class Channel implements FeedListener {
   readonly feed: Feed;
@@ -44,13 +47,15 @@ export class Channel implements FeedListener {
   readonly #over: () => void;
   /** The last messages. */
   readonly ring: ChannelRing;
-  /** Its snapshots, to be opened right after `flushNow`. */
+  /** The channel's snapshots. Open one only right after `flushNow`, so that all rows of its state are in messages. */
   readonly snapshots: Snapshots;
   readonly #readers = new Set<ChannelReader>();
   readonly #coalescer = new Coalescer(() => performance.now());
   #timer: NodeJS.Timeout | undefined;
   #linger: NodeJS.Timeout | undefined;
-  /** The position of the last reader that was cut off. */
+  /**
+   * The sequence of the last message that the channel's last reader got; undefined if this reader will not come back.
+   */
   #resumeAt: number | undefined;
   #ended = false;
 
@@ -89,7 +94,7 @@ export class Channel implements FeedListener {
     else this.end();
   }
 
-  /** True if a reader can continue after this sequence. */
+  /** True if a reader whose last message has this sequence can continue with the ring's messages. */
   covers(sequence: number): boolean {
     return sequence === this.sequence || this.ring.get(sequence + 1) !== undefined;
   }

@@ -5,8 +5,9 @@ import { SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
 import { Channel, type ChannelMemory } from "./channel.ts";
 
 /**
- * The channels of a server: one for each query, cadence and encoding that a client watches. A connection with two watches of the
- * same query gets two channels, because a channel's messages do not say to which watch of a connection they belong.
+ * The channels of a view: one for each query, cadence and encoding that its clients watch. A connection with two
+ * watches of the same query gets two channels, because a channel's messages do not say to which watch of a connection
+ * they belong.
  */
 export class Channels {
   readonly #profiles = new Map(SUBPROTOCOLS.map((subprotocol) => [subprotocol, profileOf(subprotocol)]));
@@ -33,7 +34,8 @@ export class Channels {
    *
    * @param feed a feed of the client's view, which has the domains that the client may see
    * @param taken the channels that the connection already uses
-   * @param wanted the number of the client's last channel, which is preferred
+   * @param wanted the number of the channel that the client wants to resume. This channel is preferred if the
+   *   connection may use it
    * @param hold called for a new channel; it may throw. It returns a function that the channel calls when the channel
    *   has ended, which may be long after the channel's last client was cut off
    */
@@ -54,7 +56,7 @@ export class Channels {
     try {
       release = hold();
     } catch (thrown) {
-      // A feed ends when its last listener leaves. This feed has had no listener yet.
+      // A feed ends by itself when its last listener leaves. This feed has had no listener yet, so it is ended here.
       if (feed.listeners === 0) feed.end(VirstreamError.from(thrown));
       throw thrown;
     }

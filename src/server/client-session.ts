@@ -26,18 +26,21 @@ import { WatchSender } from "./watch-sender.ts";
 /** The maximum length of a close frame's reason, in bytes (RFC 6455, 5.5). */
 const MAX_CLOSE_REASON = 123;
 /**
- * The most bytes that the frames of a hello may have besides the hello itself; below, the most chunks in which it may
- * arrive.
+ * The most bytes that the frames of a hello may have besides the hello itself. HELLO_CHUNKS is the most chunks in which
+ * a hello may arrive.
  */
 const HELLO_FRAMES = 1_024;
 const HELLO_CHUNKS = 64;
 /** After this many unanswered pings, the server cuts the connection. */
 const MISSED_PONGS = 6;
-/** The client closed the connection without a code (RFC 6455, 7.1.5), which is also an orderly close. */
+/**
+ * The code that ws reports if the client closed the connection without a code (RFC 6455, 7.1.5), which is also an
+ * orderly close.
+ */
 const NO_CODE = 1005;
 /**
- * Orderly closes: the client closed (1000), or the user left its page (1001). Such a client will not resume its
- * watches.
+ * The codes of orderly closes: the client closed (1000), the user left the client's page (1001), or there was no code.
+ * Such a client will not resume its watches.
  */
 const GOODBYES: readonly number[] = [CLOSE_CODES.normal, CLOSE_CODES["going-away"], NO_CODE];
 
@@ -72,7 +75,7 @@ export interface SessionContext extends SharedBounds {
   readonly admission: Admission;
   readonly traffic: TrafficMetrics;
   readonly welcome: Omit<Welcome, "epoch" | "steadyMs" | "beatMs">;
-  /** The limits may change, so each is read whenever it is needed. */
+  /** The limits may change, so each limit is read whenever it is needed. */
   readonly limits: ServerLimits;
   /** The high-water mark of each client's socket, in bytes. */
   readonly mark: () => number;
@@ -91,20 +94,23 @@ export class ClientSession {
   readonly #senders = new Map<number, SweepSender | WatchSender>();
   readonly #watched = new Set<Channel>();
   readonly #helloTimer: unknown;
-  /** The interval in the welcome, because the limit may change later. */
+  /** The interval of beats that the welcome announces. It stays the same if the limit `beatMs` changes later. */
   readonly #beatMs: number;
   readonly #beatTimer: NodeJS.Timeout;
   readonly #running = new Set<Promise<void>>();
   readonly #closed: Promise<unknown>;
   readonly #slots: Quota;
   readonly #selectors: Quota;
-  /** The queries that its watches added to those that were watched already, as keys of `Sampling.watched`. */
+  /**
+   * The queries that this session's watches added to the queries that were watched already, as keys of
+   * `Sampling.watched`.
+   */
   readonly #added = new Set<string>();
   #draining = false;
   #greeted = false;
-  /** The value of `host` that the client got last. Hosts may come and go. */
+  /** The value of `host` that the client got last, in the welcome or in a beat. It changes when hosts come and go. */
   #saidHost = "";
-  /** Messages that came while the client's hello is being answered. */
+  /** Messages that came while the client's hello is being answered; undefined at other times. */
   #early: [data: RawData, isBinary: boolean][] | undefined;
   /** The request that opened the WebSocket, until the client's hello. */
   #request: IncomingMessage | undefined;
@@ -118,8 +124,8 @@ export class ClientSession {
 
   /**
    * @param client the client that the token in the upgrade request identifies; undefined if the request had no token
-   * @param enter called when a client that may read has sent its hello; returns the reason if there are too many
-   *   clients
+   * @param enter called when an admitted client has sent its hello. It returns the reason for a refusal if there are
+   *   too many clients
    */
   constructor(
     socket: WebSocket,
@@ -164,8 +170,8 @@ export class ClientSession {
   }
 
   /**
-   * Bounds the bytes of a client before its hello is accepted. Without a bound, each silent client could keep a message
-   * of 1 MiB, or as many parts of a message, in memory.
+   * Bounds the bytes of a client before its hello is accepted. Without a bound, each client without a hello could make
+   * the server keep 1 MiB in memory, as a message or as parts of one.
    *
    * @param socket the socket from which the WebSocket reads; the WebSocket gets each chunk first
    */
@@ -283,7 +289,7 @@ export class ClientSession {
         if (client !== undefined) this.#admit(client);
       }
       const driver = this.#client?.view.driver;
-      // The welcome contains the present end of a recording.
+      // The welcome contains the end of a recording, which may have grown, so the driver reads it again.
       if (driver?.refresh !== undefined) await driver.refresh();
       this.#socket.resume();
       if (this.#socket.readyState === this.#socket.OPEN) this.#greet(token);
@@ -433,8 +439,8 @@ export class ClientSession {
   }
 
   /**
-   * Counts a sweep or watch, and returns a function that reverses this. If a limit does not permit the sweep or watch,
-   * or one of `others` throws, the client gets the reason, and the result is undefined.
+   * Counts a sweep or watch in the quotas, and returns a function that takes it out of them again. If a limit does not
+   * permit the sweep or watch, or one of `others` throws, the client gets the reason, and the result is undefined.
    */
   #hold(id: number, query: Query, ...others: (() => () => void)[]): (() => void) | undefined {
     try {
@@ -445,7 +451,10 @@ export class ClientSession {
     }
   }
 
-  /** True if the id is free. If not, it closes the connection: messages with this id must belong to one sweep or watch only. */
+  /**
+   * True if the id is free. If not, this method closes the connection, because messages with this id must belong to one
+   * sweep or watch only.
+   */
   #isFree(id: number): boolean {
     if (!this.#senders.has(id)) return true;
     this.close("duplicate-id", `sweep or watch ${id} is still under way`);
@@ -488,7 +497,10 @@ export class ClientSession {
   }
 }
 
-/** @throws VirstreamError `limit-exceeded` if the query and the others together are more than may be watched */
+/**
+ * @throws VirstreamError `limit-exceeded` if the loads of the query and of the other queries are together more than
+ *   `most` queries of all domains
+ */
 function checkLoad(query: Query, others: readonly WatchedQuery[], who: string, most: number): void {
   const load = others.reduce((sum, other) => sum + watchedLoadOf(other.query, other.feeds), 0);
   if (load + watchedLoadOf(query, undefined) <= WHOLE_LOAD * most) return;

@@ -7,7 +7,7 @@ import { LOG, type ServerLog } from "./bounds/event-log.ts";
 import type { ServerLimits } from "./limits.ts";
 import type { Explain } from "./web/explanations.ts";
 
-/** The members of HandlerOptions. */
+/** The members of HandlerOptions, for checkOptions. */
 export const HANDLER_MEMBERS = {
   prefix: undefined,
   authenticate: FUNCTION,
@@ -24,7 +24,7 @@ export const HANDLER_MEMBERS = {
   log: LOG,
 } satisfies Members;
 
-/** How to serve as a part of an HTTP server. */
+/** The options of `createHandler`: how to serve as a part of an HTTP server. */
 export interface HandlerOptions {
   /**
    * The beginning of all paths of the handler, such as `/vm`. It refers to the whole path that the client sends.
@@ -57,13 +57,14 @@ export interface HandlerOptions {
    */
   readonly origins?: readonly string[];
   /**
-   * Proxies whose header `X-Forwarded-For` names the client, for the limits per address: addresses, networks as `10.0.0.0/8`, and `unix`
-   * for those at a socket file. A proxy must add the address from which it gets a request at the end of that header. Default: none.
+   * Proxies whose header `X-Forwarded-For` names the client, for the limits per address: addresses, networks as
+   * `10.0.0.0/8`, and `unix` for proxies that connect to the server's socket file. A proxy must add the address from
+   * which it gets a request at the end of that header. Default: none.
    */
   readonly trustedProxies?: readonly string[];
   /** Limits that replace those of DEFAULT_SERVER_LIMITS. */
   readonly limits?: Partial<ServerLimits>;
-  /** The options of `/metrics`, the page for Prometheus. Default: each of its members has its default. */
+  /** The options of `/metrics`, the page for Prometheus. Default: the default of each of these options. */
   readonly metrics?: ExporterOptions;
   /** False: the handler serves only pages, such as `/metrics`, and refuses WebSockets. Default true. */
   readonly webSockets?: boolean;
@@ -73,8 +74,9 @@ export interface HandlerOptions {
    */
   readonly ui?: boolean;
   /**
-   * Finds out what is wrong with a guest, for `/why`, for the live page, and for `virstream why`. It is called for at most four guests at
-   * a time. Default: none; `virstream serve` examines the guest's host.
+   * Finds out what is wrong with a guest, for `/why`, for the live page, and for `virstream why`. It is called for at
+   * most four guests at a time. Default: none. The command `virstream serve` sets a function that examines the guest's
+   * host.
    */
   readonly explain?: Explain;
   /**
@@ -88,7 +90,7 @@ export function isGuarded({ authenticate, token, viewers }: HandlerOptions): boo
   return (authenticate ?? token ?? viewers) !== undefined;
 }
 
-/** The prefix. @throws VirstreamError `invalid-argument` */
+/** Checks and returns the prefix. @throws VirstreamError `invalid-argument` */
 export function checkPrefix(prefix = ""): string {
   if (typeof prefix === "string" && /^(\/[^/?#\s]+)*$/.test(prefix)) return prefix;
   throw invalid(`prefix must be a path such as /vm, without a slash at its end, not ${quote(prefix)}`);

@@ -38,20 +38,24 @@ export const CLOSE_TIMEOUT_MS = 1_000;
 /** How long sweeps under way may take while the server drains, in ms. */
 const DRAIN_MS = 10_000;
 /**
- * The most frames of a client's message; below, the most chunks in which a frame may arrive. Each frame and each chunk
- * takes memory besides its bytes.
+ * The most frames of a client's message; MAX_CHUNKS is the most chunks in which a frame may arrive. Both are limited
+ * because each frame and each chunk takes memory besides its bytes.
  */
 const MAX_FRAGMENTS = 128;
 const MAX_CHUNKS = 2_048;
 
-/** The events that are logged when a client is refused because of these errors. */
+/**
+ * The event that is logged when a client is refused because of an error, by the error's code. For other codes it is
+ * `client-refused`.
+ */
 const REFUSED: Partial<Record<ErrorCode, ServerEvent>> = {
   denied: "token-refused",
   "limit-exceeded": "limit-exceeded",
 };
 
 /**
- * A connection, served over WebSocket as a part of an HTTP server. Closing it closes neither that server nor the connection.
+ * Serves a connection over WebSocket as a part of an HTTP server. Closing the handler closes neither that server nor
+ * the connection.
  *
  * `request` and `upgrade` are bound, so they can be passed as they are: `server.on("upgrade", handler.upgrade)`.
  */
@@ -67,7 +71,7 @@ export class VirstreamHandler implements AsyncDisposable {
    * @internal
    */
   protected readonly waiting: WaitingSockets;
-  /** Makes the pages of `/metrics`. */
+  /** Makes the answers of `/metrics`. */
   readonly exporter: Exporter;
   readonly #pages: PageSource;
   /** The limits may change, so all parts of the handler read the limits whenever they need them. */
@@ -81,7 +85,7 @@ export class VirstreamHandler implements AsyncDisposable {
   readonly #startedAt = performance.now();
   readonly #delay: EventLoopDelay;
   #accepted = 0;
-  /** The beginning of all its paths; empty: none. */
+  /** The beginning of all paths of the handler: the option `prefix`. Empty if there is none. */
   readonly prefix: string;
   #origins: Origins;
   readonly #needsToken: boolean;
@@ -124,7 +128,7 @@ export class VirstreamHandler implements AsyncDisposable {
       traffic: { messages: 0, bytes: 0 },
       welcome: {
         server: `virstream/${VERSION}`,
-        // Computed at each call, because hosts come and go.
+        // Computed at each use, because hosts come and go.
         get host() {
           return connection.host;
         },
@@ -192,12 +196,12 @@ export class VirstreamHandler implements AsyncDisposable {
     return this.#greeted.size;
   }
 
-  /** How many sweeps are under way, over all clients. */
+  /** How many single sweeps of all clients are under way; watches do not count. */
   get sweeps(): number {
     return [...this.#sessions].reduce((sum, { sweeps }) => sum + sweeps, 0);
   }
 
-  /** How many watches there are, over all clients. */
+  /** How many watches all clients have together. */
   get watches(): number {
     return [...this.#sessions].reduce((sum, { watches }) => sum + watches, 0);
   }
@@ -263,9 +267,9 @@ export class VirstreamHandler implements AsyncDisposable {
   }
 
   /**
-   * Replaces the option `limits`, for connections, requests and messages from now on. No client, sweep or watch ends.
-   * If `waiting` or `waitingPerAddress` is lower now, the next connection replaces the oldest connections beyond the
-   * new limit. Only `helloTimeoutMs` stays as it was at the start.
+   * Replaces the option `limits`, for connections, requests and messages from now on. A limit that is absent gets its
+   * default. No client, sweep or watch ends. If `waiting` or `waitingPerAddress` is lower now, the next connection
+   * replaces the oldest connections beyond the new limit. Only `helloTimeoutMs` stays as it was at the start.
    *
    * @throws VirstreamError `invalid-argument`; the handler then keeps its present values
    */
@@ -314,7 +318,7 @@ export class VirstreamHandler implements AsyncDisposable {
    * Answers a request: `/healthz`, `/readyz`, `/stats.json`, `/metrics`, `/why` (with the option `explain`), and the
    * files of the live page (with the option `ui`).
    *
-   * @param next called instead for a path outside the prefix, as Express does it; default: 404
+   * @param next called for a path outside the prefix, as in Express. Default: the answer is 404
    */
   readonly request = (request: IncomingMessage, response: ServerResponse, next?: () => void): void => {
     const path = this.#pathOf(request);
@@ -328,7 +332,7 @@ export class VirstreamHandler implements AsyncDisposable {
   /**
    * Accepts a client, or refuses it: for the event `upgrade` of an HTTP server.
    *
-   * @param next called instead for a path outside the prefix; default: 404
+   * @param next called for a path outside the prefix. Default: the answer is 404
    */
   readonly upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer, next?: () => void): void => {
     const path = this.#pathOf(request);
@@ -340,7 +344,7 @@ export class VirstreamHandler implements AsyncDisposable {
 
   /**
    * The path below the prefix, empty for the prefix itself; undefined if it is outside. If Express mounts the handler
-   * at a path, it removes that path from `url`.
+   * at a path, it removes that path from `url`, but not from `originalUrl`.
    */
   #pathOf(request: IncomingMessage & { readonly originalUrl?: string }): string | undefined {
     const url = this.prefix === "" ? request.url : (request.originalUrl ?? request.url);
@@ -361,8 +365,9 @@ export class VirstreamHandler implements AsyncDisposable {
   }
 
   /**
-   * True if a page that this server serves under this name may connect. A hostile page whose own name resolves to this
-   * machine (DNS rebinding) has no token, because browsers keep tokens separately for each name.
+   * True if a page that this server serves under this name may connect. If clients need tokens, the name does not
+   * matter: a hostile page whose own name resolves to this machine (DNS rebinding) has no token, because browsers keep
+   * tokens separately for each name.
    */
   #admitsHost(host: string | undefined): boolean {
     return this.#needsToken || this.#origins.admitHost(host);
@@ -475,8 +480,8 @@ export class VirstreamHandler implements AsyncDisposable {
  * Serves a connection as a part of the caller's own HTTP server. Pass the handler's `request` and `upgrade` to the
  * events of that server.
  *
- * @throws VirstreamError `invalid-argument` without `authenticate`, a token, viewers or `allowAnyone`, and for an
- *   invalid prefix, and invalid tokens, viewers or limits
+ * @throws VirstreamError `invalid-argument` if `authenticate`, `token`, `viewers` and `allowAnyone` are all absent, and
+ *   for an invalid prefix, and invalid tokens, viewers or limits
  */
 export function createHandler(connection: Connection, options: HandlerOptions): VirstreamHandler {
   checkOptions("createHandler's options object", options, HANDLER_MEMBERS);
@@ -495,7 +500,7 @@ function refuse(socket: Duplex, status: string, text: string): void {
     `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
       `Connection: close\r\n\r\n${body}`,
   );
-  // Without this timer, a client that keeps its end open would keep the socket.
+  // Without this timer, a client that keeps its end open would keep the socket open.
   const timer = setTimeout(() => socket.destroy(), CLOSE_TIMEOUT_MS);
   socket
     .on("error", () => {})
@@ -503,7 +508,7 @@ function refuse(socket: Duplex, status: string, text: string): void {
     .resume();
 }
 
-/** The token of a request, if it has one. */
+/** The token in the header `Authorization` of a request, if it has one. */
 function bearerToken(request: IncomingMessage): string | undefined {
   return /^Bearer (.+)$/i.exec(request.headers.authorization ?? "")?.[1];
 }

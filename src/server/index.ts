@@ -4,12 +4,12 @@
  * @module virstream/server
  */
 
-// The answer of a diagnosis.
+// What is wrong with a domain: the result of Explain.
 export type { Diagnosis } from "../overview/diagnosis.ts";
 // Who may connect, and with which role.
 export { type Authenticate, type Principal, ROLES, type Role } from "./access/principal.ts";
 export { type TokenEntry, TokenList } from "./access/token-list.ts";
-// The domains and groups that a client sees.
+// A token that shows only some domains and groups.
 export type { Viewer } from "./access/viewer.ts";
 // The log of a server.
 export {

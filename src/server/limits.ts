@@ -7,47 +7,52 @@ export interface ServerLimits {
   /** Connections with an accepted hello at a time; the server closes further ones with 4503. Default 1,000. */
   readonly clients: number;
   /**
-   * The same limit for one address, or for one IPv6 network of 64 bits. Clients on this machine do not count, because a
-   * proxy on it may serve many. Default 250.
+   * As `clients`, but for one address, or for one IPv6 network of 64 bits. Connections from this machine do not count,
+   * because a proxy on this machine may serve many clients. Default 250.
    */
   readonly clientsPerAddress: number;
   /**
-   * Connections without an accepted hello, and HTTP connections, at a time; a further one replaces the oldest. The
-   * server also authenticates at most this many clients at a time. Default 1,000.
+   * Connections without an accepted hello, and HTTP connections, at a time; a further connection replaces the oldest.
+   * The server also authenticates at most this many clients at a time. Default 1,000.
    */
   readonly waiting: number;
   /**
-   * The same limit for one address, counted as by `clientsPerAddress`; a further connection replaces the oldest of that
-   * address. Default 250.
+   * As `waiting`, but for one address or network, as in `clientsPerAddress`; a further connection replaces the oldest
+   * of that address. Default 250.
    */
   readonly waitingPerAddress: number;
   /**
-   * Messages and pings of one connection that the server handles per second; as many as for one second may come at
-   * once. Further messages and pings wait, and the server pauses reading from the connection. Default 5,000.
+   * Messages and pings of one connection that the server handles per second. A client may send those of one second all
+   * at once. Further messages and pings wait, and the server pauses reading from the connection. Default 5,000.
    */
   readonly requestsPerSecond: number;
-  /** Sweeps of all connections together at a time, without watches; a further one ends with `limit-exceeded`. Default 2,048. */
+  /**
+   * Sweeps of all connections together at a time; watches do not count. A further sweep ends with `limit-exceeded`.
+   * Default 2,048.
+   */
   readonly sweeps: number;
   /** Sweeps and watches at a time on one connection; a further one ends with `limit-exceeded`. Default 32. */
   readonly sweepsPerClient: number;
   /**
-   * Different queries that the watches of one connection add to the server; a query that another connection watches already
-   * does not count. A query of named domains counts as 1/100 for each domain. Default 8.
+   * Different queries that the watches of one connection add to the server; a query that another connection watches
+   * already does not count. A query of named domains counts as 1/100 for each domain, and no query counts more than 1.
+   * Default 8.
    */
   readonly queriesPerClient: number;
   /**
-   * Different queries of all watches of clients that see the same domains. They are counted as by `queriesPerClient`.
-   * Default 64.
+   * Different queries that are watched by all clients with the same visible domains together. A query counts as for
+   * `queriesPerClient`. Default 64.
    */
   readonly queries: number;
   /**
-   * Channels at a time: each query is encoded once for each interval, mode and profile with which it is watched. A watch that needs a
-   * further one ends with `limit-exceeded`. Default 1,024.
+   * Channels at a time: each query is encoded once for each interval, mode and profile with which it is watched. A
+   * watch that needs a further channel ends with `limit-exceeded`. Default 1,024.
    */
   readonly channels: number;
   /**
-   * Sweeps per second that clients may begin: single sweeps, and the first sweep of a watch. Further sweeps wait. They
-   * are counted as queries are by `queriesPerClient`. Default 20.
+   * Sweeps per second that all clients together may begin: single sweeps, and the first sweep of a watch that shares no
+   * other watch's sweeps. A sweep of named domains counts as 1/100 for each domain, but at most as 1; any other sweep
+   * counts as 1. Further sweeps wait. Default 20.
    */
   readonly sweepsPerSecond: number;
   /**
@@ -60,13 +65,13 @@ export interface ServerLimits {
    * 16,384.
    */
   readonly selectorsPerClient: number;
-  /** The same limit for all connections together. Default 32,768. */
+  /** As `selectorsPerClient`, but for all connections together. Default 32,768. */
   readonly selectors: number;
   /** High-water mark of a client's socket, in bytes: above it, the client's sweeps and watches pause. Default 1,048,576. */
   readonly bufferedBytes: number;
   /**
-   * The limit for the marks of all clients together, in bytes. The mark of each client is an equal share of this limit,
-   * if the share is less than `bufferedBytes`. Default 268,435,456.
+   * The limit for the high-water marks of all clients together, in bytes. The mark of each client is `bufferedBytes`,
+   * or an equal share of this limit if the share is less. Default 268,435,456.
    */
   readonly bufferedBytesInAll: number;
   /**
@@ -75,15 +80,19 @@ export interface ServerLimits {
    */
   readonly ringBytes: number;
   /**
-   * Records of all snapshots that are being sent. Beyond this limit, the channel that can drop most records replaces
-   * its oldest snapshot by a newer one. Default 1,048,576.
+   * Records of all snapshots that are being sent. Beyond this limit, the channel with the most records in snapshots
+   * other than its newest drops its oldest snapshot. The clients that read this snapshot get a newer one. Default
+   * 1,048,576.
    */
   readonly snapshotRecords: number;
-  /** Timeout for a client's request, and then for its hello, in ms. Default 5,000. */
+  /**
+   * Timeout for each of these, in ms: a client's HTTP request, its hello, and the answer of `authenticate`. Default
+   * 5,000.
+   */
   readonly helloTimeoutMs: number;
   /**
-   * How long a sweep waits for a client that takes nothing, in ms, before it ends with `slow-consumer`. A watch waits three
-   * intervals longer. Default 30,000.
+   * How long a sweep waits for a client that takes nothing, in ms, before the sweep ends with `slow-consumer`. A watch
+   * waits longer by three of its intervals. Default 30,000.
    */
   readonly progressTimeoutMs: number;
   /** The shortest interval of a watch, in ms; the server refuses a shorter one. Default 1,000. */
@@ -95,7 +104,7 @@ export interface ServerLimits {
 /** The default limits of a server. */
 export const DEFAULT_SERVER_LIMITS: ServerLimits = {
   clients: 1_000,
-  // 50 users behind one address, with some pages each.
+  // Enough for 50 users behind one address, with five pages each.
   clientsPerAddress: 250,
   waiting: 1_000,
   waitingPerAddress: 250,
@@ -123,8 +132,8 @@ export const DEFAULT_SERVER_LIMITS: ServerLimits = {
 };
 
 /**
- * A timer beyond 2^31 - 1 ms fires at once. A watch's timer is three intervals longer than this limit, and must stay
- * below 2^31 ms, too.
+ * The greatest value of most limits. A timer beyond 2^31 - 1 ms fires at once. The timeout of a watch is
+ * `progressTimeoutMs` plus three intervals of the watch, and this sum must not be longer, either.
  */
 const MOST = 2_000_000_000;
 const LIMIT_MEMBERS: Members = {

@@ -14,7 +14,10 @@ export function markOf(limits: Pick<ServerLimits, "bufferedBytes" | "bufferedByt
 /** How much a server has sent. */
 export interface TrafficMetrics {
   messages: number;
-  /** Payload bytes, without WebSocket's frame headers; for text messages, characters. */
+  /**
+   * The size of the messages without WebSocket's frame headers: bytes of binary messages, and characters of text
+   * messages.
+   */
   bytes: number;
 }
 
@@ -32,7 +35,7 @@ export class Outbound {
   readonly #sentSchemas = new SentSchemas();
   /** The encoding of the client's messages; set before the first message is sent. */
   profile!: Profile;
-  /** The hard limit of the queue, in bytes. */
+  /** The hard limit of the queue, in bytes: see `flooded`. */
   #most: number;
 
   /**
@@ -57,7 +60,10 @@ export class Outbound {
     return this.#isOpen && this.#socket.bufferedAmount <= this.#mark();
   }
 
-  /** True when small replies, which bypass credit, exceed the hard limit because the client does not read. */
+  /**
+   * True if the queue exceeds the hard limit. Only small replies, which need no credit, can cause this, when the client
+   * does not read them.
+   */
   get flooded(): boolean {
     return this.#socket.bufferedAmount > this.#most;
   }
@@ -95,7 +101,7 @@ export class Outbound {
     this.#send(messages, sent);
   }
 
-  /** Calls back whenever the socket may have become writable, until the returned function is called. */
+  /** Calls `wake` whenever the socket may have become writable, until the returned function is called. */
   onWritable(wake: () => void): () => void {
     this.#waiting.add(wake);
     return () => this.#waiting.delete(wake);
@@ -113,8 +119,8 @@ export class Outbound {
         this.#sent();
       });
     }
-    // A permitted message may have any size, because a large record is not divided. So the hard limit rises with the
-    // size of the message.
+    // A message that is sent while the socket is writable may have any size, because a large record is not divided. So
+    // the hard limit rises with the size of the message.
     if (writable) this.#most = this.#socket.bufferedAmount + this.#mark();
   }
 

@@ -3,47 +3,55 @@ import type { Sampling, SamplingFigures } from "../sampling/sampling.ts";
 
 /** The health of a server. There is no status for a server that is down, because it does not answer. */
 export interface ServerHealth {
-  /** `degraded`: a watched host cannot be reached at present, or failed every record of its last sweep. */
+  /** `degraded` if `sourcesAbsent` is more than 0. */
   readonly status: "ok" | "degraded";
   readonly clients: number;
   readonly watches: number;
   /**
-   * How many of the watched sources cannot be reached, or failed every record; with viewers, the server counts this for
-   * each viewer, and shows the largest number.
+   * How many hosts are absent: a host that cannot be reached at present, or whose records all failed in the last sweep
+   * of all domains. This is the larger of two numbers: the absent hosts among the watched hosts (with viewers, the
+   * largest number of any viewer), and the hosts that the connection itself knows to be lost.
    */
   readonly sourcesAbsent: number;
 }
 
-/** The metrics of a server: counters since its start, and gauges where marked. Every member is always present. */
+/**
+ * The metrics of a server. A figure that is marked as a gauge is a present value. The other figures count from the
+ * server's start; those of `sampling` count from the start of the connection that is served. Every member is always
+ * present.
+ */
 export interface ServerFigures {
   /** The program and its version. */
   readonly server: string;
-  /** The hosts that are served, by name. */
+  /** The names of the hosts that are served, separated by commas. */
   readonly host: string;
   readonly hypervisor: string;
-  /** Different for each start of the server. Clients with a viewer's token get another epoch. */
+  /**
+   * An identifier that is different for each start of the server. Clients that may see only some domains or groups get
+   * another epoch.
+   */
   readonly epoch: string;
   /** Seconds since the server's start; a gauge. */
   readonly uptimeSeconds: number;
   /** Clients that are connected now; a gauge. */
   readonly clients: number;
-  /** Connections that were accepted. */
+  /** WebSocket connections that the server accepted, also if the client then sent no valid hello. */
   readonly clientsAccepted: number;
   /** Single sweeps of clients that are under way; a gauge. */
   readonly sweepsServed: number;
   /** Watches of clients; a gauge. */
   readonly watches: number;
   /**
-   * Channels: one for each query, cadence and encoding. Clients with different lists of visible domains, or of groups,
-   * have separate channels. A gauge.
+   * Channels; a gauge. There is one for each query, cadence and encoding that clients watch. Clients with different
+   * lists of visible domains, or with different lists of permitted groups, have separate channels.
    */
   readonly channels: number;
   /**
-   * Bytes of messages that the channels keep for clients that are late or come back; a gauge. A limit has the same
-   * name.
+   * Bytes of messages that the channels keep for clients that are late or come back; a gauge. The limit of the same
+   * name bounds it.
    */
   readonly ringBytes: number;
-  /** Records of the snapshots that are being sent; a gauge. A limit has the same name. */
+  /** Records of the snapshots that are being sent; a gauge. The limit of the same name bounds it. */
   readonly snapshotRecords: number;
   /** Sweeps and watches of all clients that may see every domain, and of programs in this process. */
   readonly sampling: SamplingFigures;
@@ -56,18 +64,19 @@ export interface ServerFigures {
   readonly bytesSent: number;
   /** Delay of the event loop in the last 30 to 60 s, in ms; gauges. */
   readonly eventLoopDelayMs: { readonly mean: number; readonly p99: number; readonly max: number };
+  /** Memory of the whole process, in bytes; gauges. */
   readonly memoryBytes: { readonly rss: number; readonly heapUsed: number };
 }
 
 /**
- * If every record fails in a sweep with at least this deadline, the source does not work. With a shorter deadline, the
- * source may just be slow.
+ * If every record fails in a sweep whose deadline is this long or longer, the source does not work. With a shorter
+ * deadline, the source may just be slow.
  */
 const TELLING_DEADLINE_MS = 1_000;
 
 /**
- * How many watched sources cannot be reached at present, or sent only failed records in the last sweep of all domains.
- * A sweep with a short deadline does not count, because it says nothing about the source.
+ * How many watched hosts cannot be reached at present, or had only failed records in their last sweep of all domains. A
+ * sweep with a deadline below TELLING_DEADLINE_MS does not count.
  */
 export function absentSources({ watched }: Sampling): number {
   const hosts = new Set<string | undefined>();
@@ -85,12 +94,13 @@ const RESOLUTION_MS = 10;
 const ROTATION_MS = 30_000;
 
 /**
- * Measures how late timers are, which shows how long clients wait when a server is too busy. Figures since the start would hide
- * the present, and figures since the last request would be wrong with two monitors. So there are two histograms. Each restarts
- * every 60 s, 30 s after the other, and the older one gives the figures.
+ * Measures how late timers fire, which shows how long clients wait when the server is too busy. Figures since the
+ * server's start would hide its present state. Figures since the last request would be wrong if two monitoring programs
+ * ask. So there are two histograms. Each restarts every 60 s, 30 s after the other, and the histogram that restarted
+ * earlier gives the figures.
  */
 export class EventLoopDelay {
-  /** The older histogram comes first. */
+  /** The histogram that restarted earlier comes first. */
   readonly #histograms = [0, 1].map(() => monitorEventLoopDelay({ resolution: RESOLUTION_MS }));
   readonly #timer = setInterval(() => this.rotate(), ROTATION_MS).unref();
 
@@ -108,7 +118,7 @@ export class EventLoopDelay {
     return { mean: late(histogram.mean), p99: late(histogram.percentile(99)), max: late(histogram.max) };
   }
 
-  /** Resets the older histogram, and makes the other one the older. A timer calls this every 30 s. */
+  /** Restarts the first histogram, and puts it in second place. A timer calls this every 30 s. */
   rotate(): void {
     this.#histograms[0]!.reset();
     this.#histograms.reverse();

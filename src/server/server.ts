@@ -33,11 +33,11 @@ const SERVE_MEMBERS: Members = {
   ...HANDLER_MEMBERS,
 };
 
-/** How to serve. */
+/** The options of `serve`: where and how to listen. */
 export interface ServeOptions extends HandlerOptions {
   /**
    * Address to listen on. Default 127.0.0.1. Any address except loopback needs a token, viewers or `authenticate`, and
-   * also `tls` or `allowPlain`. `allowAnyone` waives this.
+   * also `tls` or `allowPlain`. With `allowAnyone`, it needs none of these.
    */
   readonly host?: string;
   /** Port; 0 selects a free port. Default 16580. */
@@ -60,7 +60,7 @@ export interface ServeOptions extends HandlerOptions {
   readonly allowPlain?: boolean;
 }
 
-/** A handler with an HTTP server of its own. Closing it does not close the connection that it serves. */
+/** A handler with an HTTP server of its own. Closing the server does not close the connection that it serves. */
 export class VirstreamServer extends VirstreamHandler {
   readonly #http: ListeningServer;
   /** True if the server has asked clients for certificates since its start. This cannot change. */
@@ -80,9 +80,9 @@ export class VirstreamServer extends VirstreamHandler {
   /**
    * Starts to listen.
    *
-   * @throws VirstreamError `invalid-argument` for an address beyond loopback without a token, and for an invalid prefix, invalid
-   *   tokens, viewers or limits, or an address or a file on which the server cannot listen; `address-in-use` if another program
-   *   listens there
+   * @throws VirstreamError `invalid-argument` for an address beyond loopback without a token or without TLS (see
+   *   `host`), for an invalid prefix, for invalid tokens, viewers or limits, and for an address or a file on which the
+   *   server cannot listen; `address-in-use` if another program listens there
    */
   static async listen(connection: Connection, options: ServeOptions = {}): Promise<VirstreamServer> {
     checkListening(options);
@@ -93,7 +93,8 @@ export class VirstreamServer extends VirstreamHandler {
       await server.close();
       throw thrown;
     }
-    // If the system fails to accept a connection, the listening socket reports an error and continues to listen.
+    // If the system fails to accept a connection, the listening socket reports an error and continues to listen. So the
+    // error is ignored.
     server.#http.on("error", () => {});
     return server;
   }
@@ -119,8 +120,8 @@ export class VirstreamServer extends VirstreamHandler {
   }
 
   /**
-   * The bound address as a URL; for a file, `ws+unix://PATH`. `0.0.0.0` and `[::]` mean all addresses of this machine;
-   * clients on other machines use one of these.
+   * The address on which the server listens, as a URL; for a file, `ws+unix://PATH`. `0.0.0.0` and `[::]` mean all
+   * addresses of this machine; clients on other machines use one of the machine's own addresses.
    */
   get url(): string {
     return this.#urlOf("ws", this.prefix);
@@ -132,8 +133,8 @@ export class VirstreamServer extends VirstreamHandler {
   }
 
   /**
-   * Replaces the certificate of `tls`, and the authorities of its clients, for connections from now on. `tls` must have
-   * `clientCa` if the server was started with it, and must not have it otherwise.
+   * Replaces the server's certificate, and the authorities for its clients' certificates, for connections from now on.
+   * `tls` must have `clientCa` if the server was started with it, and must not have it otherwise.
    *
    * @throws VirstreamError `invalid-argument`; the server then keeps its present certificates
    */

@@ -13,11 +13,11 @@ const MAX_ALIVE = 8;
 /** A consistent copy of a channel's state at one sequence. All readers that join at this sequence share it. */
 export class Snapshot {
   readonly sequence: number;
-  /** How many records there are. */
+  /** How many records the snapshot has. */
   readonly size: number;
-  /** The end of the last tick; undefined: there was none yet. */
+  /** The end of the last tick; undefined if no tick has ended yet. */
   readonly sync: SyncEvent | undefined;
-  /** The sources that are not connected. */
+  /** The states of the sources that are not connected. */
   readonly statuses: readonly StatusEvent[];
   /** True if the snapshot has the domains of all hosts that can be reached. */
   readonly complete: boolean;
@@ -47,7 +47,7 @@ export class Snapshots implements Keeper {
   /** The snapshots that have readers, the oldest first. */
   readonly #alive: Snapshot[] = [];
 
-  /** @param memory of the snapshots of all channels, in records */
+  /** @param memory the memory of the snapshots of all channels, in records */
   constructor(memory: SharedMemory) {
     this.#memory = memory;
     memory.join(this);
@@ -74,7 +74,10 @@ export class Snapshots implements Keeper {
     this.#memory.leave(this);
   }
 
-  /** The snapshot of a feed at a sequence. Each reader must `close` the snapshot. */
+  /**
+   * The snapshot of the feed's present state, which the channel has at this sequence. Each reader must `close` the
+   * snapshot.
+   */
   open(sequence: number, feed: Feed): Snapshot {
     let snapshot = this.#alive.at(-1);
     if (snapshot?.sequence !== sequence) {

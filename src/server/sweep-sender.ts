@@ -123,7 +123,10 @@ export class SweepSender {
     this.#flushIfDue();
   }
 
-  /** Sends the message if it is due and may be sent, and returns whether it did. Otherwise it sets a timer. */
+  /**
+   * Sends the message if it is due and may be sent, and returns whether it did. If the message may be sent but is not
+   * due yet, this method sets a timer.
+   */
   #flushIfDue(): boolean {
     if (this.#batch.rows === 0 || this.#abort.signal.aborted || !this.#open) return false;
     const wait = this.#coalescer.wait(this.#batch.length);
@@ -161,7 +164,10 @@ export class SweepSender {
     this.#coalescer.flushed();
   }
 
-  /** Resolves when there may be credit and room again, or the sweep is stopped. After a timeout it stops the sweep. */
+  /**
+   * Resolves when there may be credit, and room in the socket's queue, again, or when the sweep is stopped. After a
+   * timeout this method stops the sweep.
+   */
   #waitOpen(): Promise<void> {
     const open = new Promise<void>((resolve) => {
       this.#wakeOpen = resolve;

@@ -10,12 +10,12 @@ import type { Outbound } from "./outbound.ts";
 import type { Snapshot } from "./snapshot.ts";
 
 /**
- * A reader that is behind by more than this many ticks of each host, and by more than the bytes below, gets a snapshot
- * instead of the missed messages.
+ * A reader that is behind by more than this many ticks of each host, and by more than MAX_BYTES_BEHIND bytes, gets a
+ * snapshot instead of the missed messages.
  */
 const MAX_TICKS_BEHIND = 2;
 const MAX_BYTES_BEHIND = 262_144;
-/** How many intervals longer than a sweep a watch waits for a reader that takes nothing. */
+/** A watch waits for a reader that takes nothing as long as a sweep does, and this many of its intervals longer. */
 const PATIENT_INTERVALS = 3;
 
 /** The options of a WatchSender. */
@@ -49,7 +49,7 @@ export class WatchSender implements ChannelReader {
   /** Up to this sequence, the sender sends all missed messages, however many, because the client asked to resume. */
   #replayThrough = 0;
   #snapshot: Snapshot | undefined;
-  /** The next domain of the snapshot. */
+  /** The number of the snapshot's next domain. */
   #cursor = 0;
   /** The last tick that was sent or skipped. */
   #lastTick = 0;
@@ -106,7 +106,7 @@ export class WatchSender implements ChannelReader {
   /**
    * Ends the watch: with an error, or because the client cancelled it.
    *
-   * @param resumeAt where the client could resume; undefined if it will not
+   * @param resumeAt the sequence after which the client could resume; undefined if it will not
    */
   stop(error?: VirstreamError, resumeAt?: number): void {
     if (this.#leave(resumeAt)) this.#options.outbound.end(this.#options.id, error);
@@ -117,7 +117,7 @@ export class WatchSender implements ChannelReader {
     this.#leave(this.#resumeAt);
   }
 
-  /** Where the client could resume; undefined while a snapshot is being sent. */
+  /** The sequence after which the client could resume; undefined while a snapshot is being sent. */
   get #resumeAt(): number | undefined {
     return this.#snapshot === undefined ? this.#position : undefined;
   }
@@ -178,7 +178,7 @@ export class WatchSender implements ChannelReader {
     return true;
   }
 
-  /** Starts a snapshot in place of the missed messages, or of a snapshot that was dropped. */
+  /** Starts the first snapshot, or a snapshot in place of missed messages or of a snapshot that was dropped. */
   #beginSnapshot(): void {
     const { id, channel, sampling, outbound } = this.#options;
     channel.flushNow();
@@ -198,7 +198,8 @@ export class WatchSender implements ChannelReader {
     });
     this.#position = sequence;
     this.#cursor = 0;
-    // The client learns how many ticks it skipped from the ticks' numbers.
+    // These lines only count skipped ticks for the metrics. The client sees from the ticks' numbers how many it
+    // skipped.
     const before = (sync?.tick ?? 0) - 1;
     if (before > this.#lastTick) sampling.conflated(before - this.#lastTick);
     this.#lastTick = Math.max(this.#lastTick, before);
@@ -216,7 +217,7 @@ export class WatchSender implements ChannelReader {
     this.#lastTick = Math.max(this.#lastTick, snapshot.sync?.tick ?? 0);
   }
 
-  /** Sends a part of the snapshot. */
+  /** Sends the snapshot's next rows, as one message. */
   #sendRows(snapshot: Snapshot, records: NonNullable<Snapshot["records"]>): void {
     const { id, outbound } = this.#options;
     const batch = this.#batch;

@@ -10,7 +10,7 @@ import type { View, Views } from "./views.ts";
  */
 const EXPIRY_CHECK_MS = 60_000;
 
-/** The error for a client whose token is valid, but of a role that does not permit the request. */
+/** The error for a client with a valid token whose role does not permit the request. */
 export class RoleDenied extends VirstreamError {
   /** The client's name. */
   readonly principal: string;
@@ -21,7 +21,7 @@ export class RoleDenied extends VirstreamError {
   }
 }
 
-/** A client that was admitted, until its connection is closed. */
+/** A client that was admitted. It exists until its connection is closed, or its request is answered. */
 export class AdmittedClient {
   readonly name: string;
   readonly view: View;
@@ -40,7 +40,10 @@ export class AdmittedClient {
     this.#wait();
   }
 
-  /** Calls back when the client must authenticate again; at once if it must already. */
+  /**
+   * Sets the function that is called when the client must authenticate again. If it must already, the function is
+   * called at once.
+   */
   onLogout(listener: () => void): void {
     this.#onLogout = listener;
     if (this.#loggedOut) listener();
@@ -51,7 +54,7 @@ export class AdmittedClient {
     this.#onLogout();
   }
 
-  /** Called when the client's connection is closed. Safe to call twice. */
+  /** Must be called when the client's connection is closed, or its request is answered. Safe to call twice. */
   release(): void {
     clearTimeout(this.#timer);
     this.#onLogout = () => {};
@@ -76,7 +79,10 @@ export class Admission {
   #asked = 0;
   readonly #end = new AbortController();
   readonly #clients = new Set<AdmittedClient>();
-  /** For each client whose identification runs, the principals that were disconnected since it began. */
+  /**
+   * For each client whose identification is under way, the names of the principals that were disconnected since it
+   * began.
+   */
   readonly #pending = new Set<Set<string>>();
 
   /**
@@ -91,11 +97,11 @@ export class Admission {
   }
 
   /**
-   * Admits a client, or refuses it with undefined. The caller must release the client.
+   * Admits a client. Returns undefined if the client is refused. The caller must release an admitted client.
    *
    * @throws VirstreamError `denied` (a RoleDenied) for a client that may only read /metrics, `deadline-exceeded` when
    *   `authenticate` takes too long, `invalid-argument` or `unknown-group` for an invalid principal, `limit-exceeded`
-   *   when too many clients are being identified, or they have too many different restrictions
+   *   when too many clients are being identified, or when the admitted clients have too many different restrictions
    */
   async admit(request: IncomingMessage, token: string | undefined): Promise<AdmittedClient | undefined> {
     const disconnected = new Set<string>();
@@ -107,8 +113,8 @@ export class Admission {
         if (identity === undefined) return undefined;
         const denial = roleDenial(identity.role);
         if (denial !== undefined) throw new RoleDenied(identity.name, denial);
-        // If the principal was disconnected meanwhile, identifies the client again: this answer may be from before the
-        // disconnection.
+        // If the principal was disconnected meanwhile, identifies the client again, because this identity may be from
+        // before the disconnection.
         if (!disconnected.has(identity.name)) return this.#admitted(identity);
       }
     } finally {
@@ -160,14 +166,14 @@ export class Admission {
   }
 }
 
-/** Decides who a client is; undefined to refuse the client. */
+/** A function that decides who a client is. It returns undefined to refuse the client. */
 export type Identify = (
   request: IncomingMessage,
   token: string | undefined,
 ) => Identity | undefined | Promise<Identity | undefined>;
 
 /**
- * Identifies clients by the application's function.
+ * Makes an Identify from the application's function.
  *
  * @param onFailure called when the function throws, which refuses the client
  */

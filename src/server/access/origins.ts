@@ -2,7 +2,10 @@ import { isIP } from "node:net";
 import { hostname } from "node:os";
 import { invalid, quote } from "../../model/error.ts";
 
-/** The origins of web pages that may connect. Browsers let any page connect to any address, and send its origin. */
+/**
+ * The origins of web pages that may connect. Browsers let any page connect to any address, and send the page's origin
+ * with the request.
+ */
 export class Origins {
   readonly #origins: ReadonlySet<string>;
 
@@ -23,9 +26,9 @@ export class Origins {
   }
 
   /**
-   * True if a page that this server itself serves has this origin. The origin may have any host name: for a hostile
-   * page that makes its own name resolve to this machine, the result is also true. So this check alone must not admit a
-   * page to a server without tokens.
+   * True if the origin has the same host and port as the request, as it does for a page that this server itself serves.
+   * Any host name is accepted: for a hostile page that makes its own name resolve to this machine, the result is also
+   * true. So this check alone must not admit a page to a server without tokens.
    *
    * @param host the header `Host` of the request
    */
@@ -34,8 +37,9 @@ export class Origins {
   }
 
   /**
-   * True if this name of the server may come from an honest page. A hostile page can make its own name resolve to any
-   * address (DNS rebinding). Its requests then have no Origin, because they go to the page's own origin.
+   * True if an honest page may call the server by this name. A hostile page can make its own name resolve to any
+   * address (DNS rebinding). Its requests then have no header `Origin`, because they go to the page's own origin. So
+   * only the header `Host` shows the hostile name.
    *
    * @param host the header `Host` of a request
    */

@@ -6,14 +6,14 @@ import { checkOptions, type Members } from "../../model/options.ts";
 import { checkQuery, type DomainSelector } from "../../model/query.ts";
 
 /**
- * What a client may read: `stats`: statistics over WebSocket, and `/why`; `metrics`: the page `/metrics`, and nothing else; `admin`:
- * everything.
+ * What a client may read. `stats` permits statistics over WebSocket, and `/why`. `metrics` permits the page `/metrics`,
+ * and nothing else. `admin` permits everything.
  */
 export const ROLES = ["stats", "metrics", "admin"] as const;
 /** One of the ROLES. */
 export type Role = (typeof ROLES)[number];
 
-/** The roles that may read each page that needs a token; all other requests need `stats` or `admin`. */
+/** The roles that may read each of these pages. A WebSocket and `/why` need one of STATS_ROLES. */
 const PAGE_ROLES: Readonly<Record<string, readonly Role[]>> = {
   "/metrics": ["metrics", "admin"],
   "/stats.json": ["admin"],
@@ -21,7 +21,7 @@ const PAGE_ROLES: Readonly<Record<string, readonly Role[]>> = {
 const STATS_ROLES: readonly Role[] = ["stats", "admin"];
 
 /**
- * The token that a request needs, as text.
+ * Words for an error message: which token a request needs, such as "a token of the role stats or admin".
  *
  * @param path the path of the page; undefined: a WebSocket, or `/why`
  */
@@ -57,7 +57,7 @@ export interface Principal {
   readonly name: string;
   /**
    * The visible domains by uuid or name; no other domains exist for this client. A name shows the domain that has this
-   * name at the time. An empty list shows none. Default: all.
+   * name at the time of a sweep. An empty list shows none. Default: all.
    */
   readonly domains?: readonly string[];
   /**
@@ -97,18 +97,18 @@ export type Authenticate = (
 export interface Restriction {
   /** Undefined: all domains. */
   readonly domains: readonly DomainSelector[] | undefined;
-  /** Patterns for the names of the visible domains; not with `domains`. Sorted. */
+  /** Sorted patterns for the names of the visible domains; absent if there are `domains`. */
   readonly names?: readonly string[] | undefined;
-  /** The bits of the groups; 0: all. */
+  /** The bits of the permitted groups; 0: all groups. */
   readonly groups: number;
 }
 
-/** A principal, checked. */
+/** A checked principal, with the defaults of absent members. */
 export interface Identity {
   readonly name: string;
   readonly role: Role;
   readonly restriction: Restriction;
-  /** Infinity: never. */
+  /** In ms since 1970; Infinity: never. */
   readonly expiresAt: number;
 }
 
@@ -125,7 +125,8 @@ const PRINCIPAL_MEMBERS = {
 } satisfies Members;
 
 /**
- * Checks a principal. An invalid one is an error, because it might show more than was meant.
+ * Checks a principal. An invalid principal is an error, because without its invalid members it might show more than was
+ * meant.
  *
  * @throws VirstreamError `invalid-argument`, `unknown-group`
  */

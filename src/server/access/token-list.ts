@@ -67,7 +67,7 @@ export class TokenList {
   }
 
   /**
-   * The list of a file: `{"tokens": […]}`.
+   * Reads the text of a token file: `{"tokens": […]}`.
    *
    * @throws VirstreamError `invalid-argument`, with the name of the entry that is not valid
    */
@@ -82,13 +82,14 @@ export class TokenList {
     return new TokenList(file.tokens as TokenEntry[]);
   }
 
-  /** The text of the file. */
+  /** The text of a token file with this list. */
   toString(): string {
     return `${JSON.stringify({ tokens: this.entries }, undefined, 2)}\n`;
   }
 
   /**
-   * Makes a token. Returns the token, and a list with its entry. The token is not stored, so only the caller has it.
+   * Makes a token. Returns the token, and a new list that has its entry besides the entries of this list. The token is
+   * not stored, so only the caller has it.
    */
   with(entry: Omit<TokenEntry, "sha256">): { readonly token: string; readonly list: TokenList } {
     const token = randomBytes(TOKEN_BYTES).toString("base64url");
@@ -96,7 +97,7 @@ export class TokenList {
     return { token, list: new TokenList([...this.entries, made]) };
   }
 
-  /** The list without an entry. @throws VirstreamError `invalid-argument` for a name that it does not have */
+  /** A new list without this entry. @throws VirstreamError `invalid-argument` if no entry has this name */
   without(name: string): TokenList {
     const rest = this.entries.filter((entry) => entry.name !== name);
     if (rest.length < this.entries.length) return new TokenList(rest);
@@ -109,7 +110,7 @@ export class TokenList {
     return this.#principals[placeOf(token, this.#hashes)];
   }
 
-  /** The names of entries that a later list lacks, or has with another token or with other rights. */
+  /** The names of this list's entries that a later list lacks, or has with another token or with other rights. */
   changedIn(later: TokenList): string[] {
     const known = new Map(later.entries.map((entry) => [entry.name, JSON.stringify(entry)]));
     return this.entries.filter((entry) => known.get(entry.name) !== JSON.stringify(entry)).map(({ name }) => name);
@@ -122,8 +123,8 @@ export function hashOf(token: string): Buffer {
 }
 
 /**
- * The place of a token among hashes, or −1. The token is compared with all hashes, so the time does not depend on the
- * token.
+ * The index of a token's hash in `hashes`; −1 if it is not there. The token is compared with all hashes, so the time
+ * does not depend on the token.
  */
 export function placeOf(token: string | undefined, hashes: readonly Buffer[]): number {
   const shown = hashOf(token ?? "");

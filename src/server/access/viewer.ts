@@ -4,15 +4,18 @@ import type { Identify } from "./admission.ts";
 import { type Identity, type Principal, restrictionOf, UNRESTRICTED } from "./principal.ts";
 import { hashOf, placeOf } from "./token-list.ts";
 
-/** A token that shows only some domains: `domains` or `names`. For a client with this token, no other domains exist. */
+/**
+ * A token that shows only some domains: those of `domains`, or those that match `names`. For a client with this token,
+ * no other domains exist.
+ */
 export interface Viewer extends Pick<Principal, "names" | "groups"> {
   /** The viewer's name in the metrics; not empty, and different for each viewer. */
   readonly name: string;
   /** The token must not be empty, and must differ from all other tokens. */
   readonly token: string;
   /**
-   * The visible domains by uuid or name; at least one. A name shows the domain that has this name at the time. Default:
-   * by `names`.
+   * The visible domains by uuid or name; at least one. A name shows the domain that has this name at the time of a
+   * sweep. Default: `names` decides.
    */
   readonly domains?: readonly string[];
 }
@@ -25,13 +28,16 @@ const VIEWER_MEMBERS = {
   groups: undefined,
 } satisfies Members;
 
-/** A token, and the client to which it belongs. */
+/** A token, and the identity of each client that shows it. */
 export interface KnownToken {
   readonly token: string;
   readonly identity: Identity;
 }
 
-/** Identifies clients by their tokens. Takes the same time for every token. Without any tokens, every client may see everything. */
+/**
+ * Makes an Identify that compares a client's token with these tokens. It takes the same time for every token. If there
+ * are no known tokens, every client may see everything.
+ */
 export function identifyByToken(known: readonly KnownToken[]): Identify {
   const hashes = known.map(({ token }) => hashOf(token));
   return (_, token) => (hashes.length === 0 ? EVERYBODY : known[placeOf(token, hashes)]?.identity);

@@ -13,14 +13,15 @@ import { VisibleDriver } from "./visible-driver.ts";
 
 /**
  * Everything that clients with the same restriction see, with the sampling and the channels that serve these clients.
- * Views of different domains share nothing: shared watches or numbers of channels would reveal another view's domains.
- * Each view has its own epoch, so a client that comes back with another restriction cannot resume a channel.
+ * Views of different domains share nothing: shared watches, or shared numbers for channels, would reveal another view's
+ * domains. Each view has its own epoch, so a client that comes back with another restriction cannot resume a channel of
+ * its earlier view.
  */
 export interface View {
-  /** The bits of the groups that may be queried; 0: all. */
+  /** The bits of the groups that may be queried; 0: all groups. */
   readonly groups: number;
   readonly driver: Driver;
-  /** The connection's own sampling, if the view shows all domains. */
+  /** The connection's own sampling, if the view shows all domains; otherwise a sampling of this view alone. */
   readonly sampling: Sampling;
   readonly channels: Channels;
   readonly epoch: string;
@@ -30,12 +31,12 @@ export interface View {
 
 /** The views of a connection: one for each restriction that a client has at present. */
 export class Views {
-  /** The view of everything. */
+  /** The view of clients that may see everything. */
   readonly whole: View;
   readonly #connection: Connection;
   readonly #most: () => number;
   readonly #memory: ChannelMemory;
-  /** By the key of the restriction, the oldest first. */
+  /** All other views, by the key of their restriction, the oldest view first. */
   readonly #narrow = new Map<string, View>();
 
   /**
@@ -87,7 +88,7 @@ export class Views {
     yield* this.#narrow.values();
   }
 
-  /** Ends all channels and the watches of views. Watches of the connection itself continue. */
+  /** Ends all channels, and the watches of the views of some domains. The connection's own watches continue. */
   close(): void {
     for (const view of this) this.#end(view);
   }
@@ -123,8 +124,8 @@ export class Views {
 /**
  * A query with the groups that a view permits. A query without groups gets all permitted groups.
  *
- * @throws VirstreamError `denied` if the query names another group; `unsupported` for a query with `at` when the hosts
- *   are live
+ * @throws VirstreamError `denied` if the query names another group; `unsupported` for a query with `at` if the source
+ *   is not a recording
  */
 export function permitted(query: Query, { groups, driver }: View): Query {
   if (query.at !== undefined && driver.recorded === undefined) {

@@ -31,8 +31,8 @@ interface Resolution {
  * the time of an answer reveals other domains, and the hypervisor is asked only about visible domains. This class
  * itself answers all other selectors, in the same way for hidden and for missing domains. If a query names a domain by
  * name and the list has its uuid, or the reverse, this class first queries the identities of the listed domains, which
- * needs no monitor. It does the same for a query with patterns, and for a query that names domains if patterns decide
- * which domains are visible.
+ * needs no monitor. It does the same for a query whose patterns the inner driver cannot combine with the restriction,
+ * and for a query that names domains if patterns decide which domains are visible.
  */
 export class VisibleDriver implements Driver {
   readonly watch?: NonNullable<Driver["watch"]>;
@@ -94,8 +94,9 @@ export class VisibleDriver implements Driver {
   }
 
   /**
-   * True if the inner driver itself can combine the restriction with the query. It cannot if both have patterns for
-   * names, because a query has only one list of names.
+   * True if the inner driver itself can combine the restriction with the query's patterns. It cannot if both have
+   * patterns for names, because a query has only one such list. It also cannot combine patterns with a list of domains,
+   * because a query has one or the other.
    */
   #isDirect({ names, hosts }: Query): boolean {
     return names === undefined && (hosts === undefined || "names" in this.#restriction);
@@ -114,7 +115,9 @@ export class VisibleDriver implements Driver {
     }
   }
 
-  /** A sweep of the visible domains that match a query's patterns. As in `#sweepAll`, other domains have no record. */
+  /**
+   * A sweep of the visible domains that match a query's patterns. As in `#sweepAll`, a missing domain has no record.
+   */
   async *#sweepMatching(query: Query, context: SweepContext): AsyncGenerator<readonly DomainStatsRecord[]> {
     if (this.#isEmpty) return;
     const { names, hosts, ...rest } = query;
@@ -158,9 +161,9 @@ export class VisibleDriver implements Driver {
   }
 
   /**
-   * A watch by a driver that has its own `watch`. If a query names the domains of the list, every sweep has a record
-   * for each missing domain. But a client that queries all domains must get only a `gone` when a domain leaves, so
-   * unnamedSink removes these records.
+   * A watch for an inner driver that has its own `watch`. If the query to the inner driver names the domains of the
+   * list, every sweep has a record for each missing domain. But a client that queries all domains must get only one
+   * `gone` when a domain leaves, so unnamedSink removes these records.
    */
   #watch(query: Query, cadence: Cadence, sink: WatchSink): () => void {
     const inner = this.#inner;
@@ -172,7 +175,7 @@ export class VisibleDriver implements Driver {
     if (own !== undefined && own.length === query.domains!.length) {
       return inner.watch!({ ...query, domains: own }, cadence, sink);
     }
-    // The domains of such selectors may change from sweep to sweep, so each sweep resolves them again.
+    // Which domains the other selectors mean may change from sweep to sweep, so each sweep resolves them again.
     const source = { host: this.host, sweep: this.sweep.bind(this) };
     return new Sampling(source).push(query, cadence, sink);
   }
@@ -234,14 +237,17 @@ export class VisibleDriver implements Driver {
   }
 
   /**
-   * The record of a domain that has become hidden since it was identified. It is the record of a domain that does not
-   * exist.
+   * The record that the client gets for a domain that has become hidden since it was identified. It is like the record
+   * of a domain that does not exist.
    */
   #hidden({ domain, index, sampledAt }: DomainStatsRecord): DomainStatsRecord {
     return unknownRecord({ uuid: domain.uuid }, { host: this.host, owner: this.#inner }, { index, sampledAt });
   }
 
-  /** The records of unknown domains, in the form that drivers use. Their indexes follow those of the visible domains. */
+  /**
+   * The records of unknown domains, in the form that drivers use. Their indexes follow those of the visible domains. If
+   * a visible domain could not be identified, the records have its failure, because each of them may mean that domain.
+   */
   #unknown({ visible, unknown, unidentified }: Resolution, query: Query): DomainStatsRecord[] {
     const sampledAt = Date.now();
     const index = (i: number): number => visible.length + i;

@@ -4,7 +4,8 @@ import { invalid, quote } from "../../model/error.ts";
 import { isLoopback } from "../access/origins.ts";
 
 /**
- * The address of every client at a socket file. `trustedProxies` uses the same word for all clients at a socket file.
+ * Stands for the address of a client at a socket file, because such a client has no IP address. In `trustedProxies`,
+ * the same word means all these clients.
  */
 export const SOCKET_FILE = "unix";
 
@@ -39,12 +40,13 @@ export class ClientAddresses {
   }
 
   /**
-   * The address of a client. If a trusted proxy sent the request, it is the last address in `X-Forwarded-For` that is
-   * no trusted proxy. A trusted proxy has added this address, but the client may have invented the addresses before it.
+   * The address of a client. If a trusted proxy sent the request, the result is the last address in `X-Forwarded-For`
+   * that is no trusted proxy. A trusted proxy has added this address, but the client may have invented the addresses
+   * before it.
    */
   addressOf({ socket, headers }: Peer): string {
     let address = plain(socket.remoteAddress ?? SOCKET_FILE);
-    // Node joins the headers of this name to one.
+    // If a request has several headers of this name, Node joins them with commas.
     const hops = String(headers?.["x-forwarded-for"] ?? "").split(",");
     while (this.#trusts(address)) {
       const hop = plain(hops.pop()?.trim() ?? "");
@@ -56,8 +58,9 @@ export class ClientAddresses {
 
   /**
    * The key by which the limits per address count a client. For IPv4 the key is the address. For IPv6 it is the network
-   * of 64 bits, because one subscriber usually has all addresses of such a network. Undefined for a client that does
-   * not count, because it is on this machine, or still unknown behind a trusted proxy.
+   * of 64 bits, because one customer of an Internet provider usually has all addresses of such a network. The key is
+   * undefined for a client that does not count: a client on this machine, or one behind a trusted proxy whose address
+   * is not known yet.
    */
   limitKeyOf(peer: Peer): string | undefined {
     const address = this.addressOf(peer);

@@ -2,7 +2,7 @@ import type { ServerLimits } from "../limits.ts";
 
 type ClientLimits = Pick<ServerLimits, "clients" | "clientsPerAddress">;
 
-/** What a client can do; the whole reason must fit into a close frame. */
+/** The end of each reason: what the client can do. The whole reason must fit into a close frame. */
 const ADVICE = ": try later, or let the operator raise it";
 
 /** Counts the welcomed clients of a server, in total and by address. */

@@ -35,13 +35,13 @@ export interface ServerLog {
   debug(fields: ServerLogFields, message: string): void;
   /** No event has this level yet. */
   info(fields: ServerLogFields, message: string): void;
-  /** Clients that are refused, limits, and slow readers. */
+  /** Clients that are refused, limits that are exceeded, and clients that read too slowly. */
   warn(fields: ServerLogFields, message: string): void;
   /** Failures of functions that the application has given to the server. */
   error(fields: ServerLogFields, message: string): void;
 }
 
-/** The client in a line of the log: the name of its principal, if it has one, and its address. */
+/** The words for a client in a line of the log: the name of its principal, if it has one, and its address. */
 export function nameOf(address: string, principal: string | undefined): string {
   return principal ? `${principal} at ${address}` : address;
 }
@@ -53,13 +53,13 @@ export const LOG: Kind = [
   (value) => METHODS.every((name) => typeof (value as Partial<ServerLog> | null)?.[name] === "function"),
 ];
 
-/** How many events of one kind are logged in WINDOW_MS. Events of the levels debug and trace are always logged. */
+/** The most events of one kind that are logged in WINDOW_MS. Events of the levels debug and trace are always logged. */
 const MOST = 10;
 const WINDOW_MS = 60_000;
 
 /**
- * Logs the events of a server. Each kind of event that a client can cause at will has a limit. Beyond the limit, events
- * are only counted, and at the end of the time window one line has their number.
+ * Logs the events of a server. Each kind of event that a client can cause at will has a limit of MOST per time window.
+ * Further events are only counted, and at the end of the window one line gives their number.
  */
 export class EventLog {
   readonly #log: ServerLog | undefined;
@@ -77,7 +77,7 @@ export class EventLog {
     this.#log[level]({ event, ...fields }, message);
   }
 
-  /** Logs the numbers of events that were only counted. */
+  /** Ends all time windows now: logs how many events were only counted. */
   close(): void {
     for (const event of [...this.#counts.keys()]) this.#end(event);
   }

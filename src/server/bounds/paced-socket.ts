@@ -2,8 +2,8 @@ import { WebSocket } from "ws";
 import type { Rate } from "./rate.ts";
 
 /**
- * While this many bytes wait to be sent, pings are not answered: the waiting bytes already show the client that the server is
- * alive.
+ * While at least this many bytes wait to be sent, the server does not answer pings: the waiting bytes already show the
+ * client that the server is alive.
  */
 const UNSENT_MAX = 65_536;
 
@@ -11,13 +11,14 @@ const UNSENT_MAX = 65_536;
 const ORDERED: readonly unknown[] = ["message", "ping", "error", "close"];
 
 /**
- * A client's WebSocket that emits each message and each ping in its own turn of the event loop. So a burst of one
- * client delays the others by only one message at a time, and only by as many messages as its `rate` admits. While
- * messages wait, it does not read from the connection, so at most the messages of one read wait. It answers pings
- * itself, so open it with `autoPong: false`.
+ * A client's WebSocket that emits each message and each ping in its own turn of the event loop. So a burst of messages
+ * from one client delays other clients by only one message at a time, and only by as many messages as the `rate` of
+ * this socket admits. While messages wait, the socket does not read from the connection, so at most the messages of one
+ * read wait. The socket answers pings itself, so open it with `autoPong: false`.
  *
- * ws has an option for separate turns, too: `allowSynchronousEvents: false`. No server may use it. With it, ws 8.23 continues to
- * read after an invalid frame that waits behind other messages, and throws an error that no code can catch.
+ * ws has an option for separate turns, too: `allowSynchronousEvents: false`. Do not use it: with this option, ws 8.23
+ * continues to read after an invalid frame that waits behind other messages, and throws an error that no code can
+ * catch.
  */
 export class PacedSocket extends WebSocket {
   readonly #waiting: (readonly [event: string | symbol, args: readonly unknown[]])[] = [];

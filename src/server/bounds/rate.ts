@@ -26,7 +26,7 @@ export class Rate {
     const perMs = most / 1_000;
     this.#free = Math.min(most, this.#free + (now - this.#at) * perMs);
     this.#at = now;
-    // A rounding error of half a µs must not cause a wait.
+    // The small addend keeps a rounding error from causing a wait.
     if (this.#free + 1e-6 < cost) return (cost - this.#free) / perMs;
     this.#free -= cost;
     return 0;

@@ -6,7 +6,7 @@ import { SweepPace } from "./sweep-pace.ts";
 
 /** The resources that all clients of a server share, each with a limit. */
 export interface SharedBounds {
-  /** The domains that the clients' sweeps and watches name. */
+  /** Counts the domains that the clients' sweeps and watches name. */
   readonly selectors: Quota;
   readonly sweeps: Quota;
   readonly channels: Quota;
@@ -14,7 +14,7 @@ export interface SharedBounds {
   readonly memory: ChannelMemory;
 }
 
-/** @param limits may change: each limit is read whenever it is needed */
+/** @param limits the limits may change, so each limit is read whenever it is needed */
 export function sharedBounds(limits: ServerLimits): SharedBounds {
   const all = "all clients together may";
   return {

@@ -1,14 +1,14 @@
 /** An object that keeps data in memory, and can drop data. */
 export interface Keeper {
-  /** How much the keeper can drop now, in the unit of its SharedMemory. */
+  /** How much the keeper can drop now, in the unit of its SharedMemory (bytes or records). */
   readonly spare: number;
   /** Drops the oldest data, and calls `changed` of the SharedMemory. */
   shed(): void;
 }
 
 /**
- * Bounds the memory of all keepers of a server together. Beyond the bound, the keepers that can spare most drop their
- * oldest data.
+ * Bounds the memory that all keepers of one kind use together in a server. Beyond the bound, the keepers that can spare
+ * most drop their oldest data.
  */
 export class SharedMemory {
   readonly #most: () => number;

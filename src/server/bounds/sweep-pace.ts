@@ -4,10 +4,10 @@ import { isComplete } from "../../sampling/completeness.ts";
 import type { WatchedQuery } from "../../sampling/sampling.ts";
 import { Rate } from "./rate.ts";
 
-/** The load of a query of all domains. Loads are in hundredths, so that their sums are exact. */
+/** The load of a query of all domains. Loads are whole hundredths of this load, so that their sums are exact. */
 export const WHOLE_LOAD = 100;
 
-/** The load of a query in hundredths: each named domain counts 1, and no query counts more than a query of all domains. */
+/** The load of a query, in hundredths: 1 for each named domain, and at most the load of a query of all domains. */
 export function loadOf({ domains }: Query): number {
   return domains === undefined ? WHOLE_LOAD : Math.min(WHOLE_LOAD, domains.length);
 }
@@ -30,23 +30,23 @@ interface Waiting {
 }
 
 /**
- * Limits how many sweeps of a host the requests of clients begin per second: single sweeps, and the first sweep of a
- * watch that shares no sweeps. Later sweeps of a watch have the pace of its interval. A client that asks for more
+ * Limits how many sweeps the requests of clients begin per second: single sweeps, and the first sweep of a watch that
+ * shares no other watch's sweeps. Later sweeps of a watch follow the watch's interval. A client that asks for more
  * sweeps waits. The clients that wait take turns, so a client that asks for very many sweeps delays itself most.
  */
 export class SweepPace {
-  /** The loads per second. */
+  /** Limits the sum of the loads of the sweeps that begin per second. */
   readonly #rate: Rate;
   /** The sweeps that wait, by client. The client whose turn is next comes first. */
   readonly #clients = new Map<object, Waiting[]>();
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param sweepsPerSecond may change */
+  /** @param sweepsPerSecond returns the limit, which may change */
   constructor(sweepsPerSecond: () => number) {
     this.#rate = new Rate(() => WHOLE_LOAD * sweepsPerSecond());
   }
 
-  /** Calls `begin` at the client's turn, perhaps at once. Returns a function that gives up the turn. */
+  /** Calls `begin` at the client's turn, perhaps at once. Returns a function that cancels the wait. */
   enter(client: object, cost: number, begin: () => void): () => void {
     const waiting = { cost, begin };
     entryOf(this.#clients, client, () => []).push(waiting);
@@ -59,8 +59,8 @@ export class SweepPace {
   }
 
   /**
-   * Begins all sweeps that wait. No clients are left, so only watches that the program itself shared with clients still
-   * wait.
+   * Begins all sweeps that wait. All clients have left, so only watches that the program of this process shared with
+   * clients still wait.
    */
   close(): void {
     clearTimeout(this.#timer);

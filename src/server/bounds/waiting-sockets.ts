@@ -8,8 +8,8 @@ type WaitingLimits = Pick<ServerLimits, "waiting" | "waitingPerAddress">;
 /**
  * The sockets whose clients the server has not welcomed: they have not sent a request or a hello yet, or they were
  * refused. Anybody who reaches the port can open such sockets, so they do not count as clients. When there are too
- * many, a new one replaces the oldest. A client with a valid token is welcomed before it becomes the oldest. When one
- * address has too many, a new one replaces the oldest of that address.
+ * many, a new one replaces the oldest. This does no harm to a client with a valid token, because the server welcomes it
+ * before its socket becomes the oldest. When one address has too many, a new one replaces the oldest of that address.
  */
 export class WaitingSockets {
   readonly #limits: WaitingLimits;
@@ -33,7 +33,7 @@ export class WaitingSockets {
    * Adds a socket. A socket that is already here keeps its place, but gets a new key: behind a proxy, only the request
    * shows the client's address.
    *
-   * @param peer the socket's connection or request
+   * @param peer shows the address of the socket's client: its connection or its request
    */
   add(socket: Duplex, peer: Peer): void {
     const key = this.#addresses.limitKeyOf(peer);

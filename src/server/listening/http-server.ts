@@ -7,7 +7,7 @@ import { checkOptions, type Members } from "../../model/options.ts";
 import type { Peer } from "../bounds/client-address.ts";
 import type { WaitingSockets } from "../bounds/waiting-sockets.ts";
 
-/** How often Node checks for connections whose request does not come, in ms. */
+/** The time between two of Node's checks for connections whose request is late, in ms. */
 const REQUEST_CHECK_MS = 1_000;
 
 /** The certificate of a server, and the authorities for its clients' certificates. All in PEM. */
@@ -38,7 +38,7 @@ const TLS_MEMBERS = { cert: undefined, key: undefined, clientCa: undefined } sat
 export type ListeningServer = HttpServer | HttpsServer;
 
 /**
- * Makes the HTTP server, or with `tls` the HTTPS server, with these timeouts.
+ * Makes an HTTP server, or with `tls` an HTTPS server. It does not listen yet.
  *
  * @param timeoutMs how long a client may take for its handshake, and then for each request
  * @throws VirstreamError `invalid-argument` for a certificate or key that is not valid
@@ -59,7 +59,7 @@ export function createListeningServer(
   return createHttpsServer({ ...timeouts, ...context, handshakeTimeout: timeoutMs }, onRequest);
 }
 
-/** Why the server ends a TLS handshake, by Node's codes. */
+/** Why the server ends a TLS handshake, by the code of Node's error. */
 const HANDSHAKE_FAULTS: Readonly<Record<string, string>> = {
   ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE: "it shows no certificate, and this server asks each client for one",
   ERR_SSL_HTTP_REQUEST: "it speaks HTTP without TLS at a port with TLS: use https: or wss:",
@@ -78,7 +78,9 @@ export function followSockets(
   waiting: WaitingSockets,
   onRefused: (peer: Peer, why: string) => void,
 ): void {
-  /** The TCP sockets whose TLS handshakes are under way. A socket that was closed stays here for a moment. */
+  /**
+   * The TCP sockets whose TLS handshakes are under way, by their addresses. A closed socket stays here for a moment.
+   */
   const handshakes = new Map<string, Socket>();
   const keyOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress} ${remotePort}`;
   server.on("connection", (socket: Socket) => {
@@ -86,7 +88,7 @@ export function followSockets(
     if (!("setSecureContext" in server)) return;
     const key = keyOf(socket);
     handshakes.set(key, socket);
-    // Node reports some failures only after the close.
+    // Node reports some failed handshakes only after the socket is closed, so the socket stays in the map until then.
     socket.once("close", () => setImmediate(() => handshakes.get(key) === socket && handshakes.delete(key)));
   });
   server.on("secureConnection", (socket: Socket) => {
@@ -98,7 +100,8 @@ export function followSockets(
   server.on("tlsClientError", (error: NodeJS.ErrnoException, { remoteAddress, authorizationError }: TLSSocket) => {
     const why = handshakeFault(error, authorizationError);
     if (why === undefined) return;
-    // A TLS socket that is closed already has lost its address.
+    // A TLS socket that is already closed has lost its address. If only one TCP socket was closed during its handshake,
+    // the address is that socket's.
     const [carrier, other] =
       remoteAddress === undefined ? [...handshakes.values()].filter(({ destroyed }) => destroyed) : [];
     const known = remoteAddress ?? (other === undefined ? carrier?.remoteAddress : undefined);

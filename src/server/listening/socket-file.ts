@@ -6,12 +6,12 @@ import { basename, dirname, join, resolve } from "node:path";
 import { invalid, quote, VirstreamError } from "../../model/error.ts";
 import type { ListeningServer } from "./http-server.ts";
 
-/** Only the server's own user may connect. */
+/** The default mode of a socket file: only the server's own user may connect. */
 export const DEFAULT_SOCKET_MODE = 0o600;
 
 /**
- * The longest path of a socket. Every system permits at least 103 bytes, but at first the socket is in a folder of its
- * own, so its path is longer.
+ * The longest path of a socket file, in bytes. Every system permits at least 103 bytes. But the server makes the socket
+ * in a temporary folder beside its final place, where the socket's path is longer.
  */
 const MAX_PATH_BYTES = 95;
 
@@ -20,7 +20,10 @@ export interface SocketFileOptions {
   readonly path: string;
   /** The mode of the file, such as 0o660. A client needs write permission to connect. */
   readonly mode: number;
-  /** The name or the number of the file's group; undefined: the group of the process, or of the folder. */
+  /**
+   * The name or the number of the file's group; undefined: the system gives the file the group of the process, or of
+   * the folder.
+   */
   readonly group: string | number | undefined;
 }
 
@@ -39,8 +42,8 @@ export class SocketFile {
    * folder that only the server's own user can enter. When the socket has the right permissions, the method moves it to
    * its path. So no client can connect before the permissions are right.
    *
-   * @throws VirstreamError `address-in-use` if another program listens on the file, `invalid-argument` if it is not a
-   *   socket, or the system refuses
+   * @throws VirstreamError `address-in-use` if another program listens on the file, `invalid-argument` if the file is
+   *   not a socket, or if the system refuses to listen
    */
   static async listen(server: ListeningServer, { path, mode, group }: SocketFileOptions): Promise<SocketFile> {
     const place = checkSocketPath(path);
@@ -93,7 +96,10 @@ export function checkSocketPath(path: string): string {
   throw invalid(`the path of a socket has at most ${MAX_PATH_BYTES} bytes, and ${quote(place)} has ${bytes}`);
 }
 
-/** The file of a server that has ended without removing it; undefined if there is no file. */
+/**
+ * The socket file that an earlier server left behind; undefined if there is no file. Throws if a program listens on the
+ * file, or if it is not a socket.
+ */
 async function leftover(place: string): Promise<Stats | undefined> {
   const stats = statsOf(place);
   if (stats === undefined) return undefined;

@@ -11,8 +11,8 @@ import type { View } from "../access/views.ts";
 import { loadOf, type SweepPace } from "../bounds/sweep-pace.ts";
 
 /**
- * Finds out what is wrong with a guest, for `/why`. It may watch the guest and ask its host. The server aborts the
- * signal when the answer is late, and when it shuts down.
+ * Finds out what is wrong with a guest, for `/why`. The function may watch the guest and ask the guest's host. The
+ * server aborts the signal when the answer is late, and when the server shuts down.
  */
 export type Explain = (domain: DomainIdentity, signal: AbortSignal) => Promise<Diagnosis>;
 
@@ -24,18 +24,21 @@ export interface WhyAnswer {
 
 const UNAUTHENTICATED: WhyAnswer = { status: 401, body: `this needs ${neededToken()}: Authorization: Bearer TOKEN` };
 const SOME_GROUPS = "this token shows some groups only, and an answer has figures of all of them";
-/** How long it may take to find the guest, in ms. The search does not need an answer of a guest. */
+/**
+ * How long the search for the guest may take, in ms. A short time is enough, because the search needs no answer of a
+ * guest.
+ */
 const LOOKUP_MS = 2_000;
-/** How many guests are examined at a time. */
+/** The most guests that are examined at a time. */
 const AT_ONCE = 4;
 /** How long an examination may take, in ms. */
 const DEADLINE_MS = 12_000;
-/** For this many ms after an examination, further requests get the same answer. */
+/** How long the answer of an examination is kept for further requests, in ms. */
 const KEPT_MS = 5_000;
 
 /**
  * Examines guests for clients that see them. At a time there is only one examination of a guest, however many clients
- * ask. For some seconds after it, the guest is not examined again.
+ * ask. For KEPT_MS after an examination, further requests get the same answer.
  */
 export class Explanations {
   readonly #explain: Explain;
@@ -66,8 +69,8 @@ export class Explanations {
   }
 
   /**
-   * Answers a request for the guest with a uuid or a name. If the client may not see the guest, the answer is that it
-   * does not exist.
+   * Answers a request for the guest whose uuid or name is `guest`. If the client may not see this guest, the answer
+   * says that there is no such guest.
    */
   async answer(request: IncomingMessage, token: string | undefined, guest: string): Promise<WhyAnswer> {
     try {
@@ -116,7 +119,7 @@ export class Explanations {
     for await (const records of driver.sweep(query, { signal: this.#end.signal, expect: () => {} })) {
       for (const { domain, status, error } of records) {
         if (status === "gone") continue;
-        // If the host does not identify the guest, it may be a guest that the view does not show.
+        // If the host does not tell the guest's name or uuid, the guest may be one that the view does not show.
         if (domain.name === "" || domain.uuid === NIL_UUID)
           throw error ?? new VirstreamError("deadline-exceeded", "the guest's host does not answer");
         return domain;
@@ -128,8 +131,8 @@ export class Explanations {
   /**
    * The diagnosis of a guest as JSON.
    *
-   * @throws VirstreamError `limit-exceeded` when too many guests are being examined, `deadline-exceeded` when it takes too long, and
-   *   the errors of the examination
+   * @throws VirstreamError `limit-exceeded` when too many guests are being examined, `deadline-exceeded` when the
+   *   examination takes too long, and the errors of the examination
    */
   #of(domain: DomainIdentity): Promise<string> {
     const key = domainKey(domain);

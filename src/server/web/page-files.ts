@@ -5,7 +5,10 @@ import { extname } from "node:path";
 import { gzipSync } from "node:zlib";
 import { VirstreamError } from "../../model/error.ts";
 
-/** Restricts the page to this server's own files, and to a WebSocket to this server. */
+/**
+ * The Content-Security-Policy of the live page: it may load only this server's own files, and connect only to this
+ * server.
+ */
 const POLICY = [
   "default-src 'none'",
   "script-src 'self'",
@@ -38,14 +41,14 @@ interface PageFile {
  * may replace them while the server runs, and the page must fit the running server.
  */
 export class PageFiles {
-  /** By path. */
+  /** The files by path, such as `/page.js`. */
   readonly #files = readPage();
 
   has(path: string): boolean {
     return this.#files.has(path);
   }
 
-  /** Answers a GET or HEAD request for a file that it has. */
+  /** Answers a GET or HEAD request for a path for which `has` is true. */
   answer(path: string, request: IncomingMessage, response: ServerResponse): void {
     const { type, plain, compressed, etag } = this.#files.get(path)!;
     const headers = {

@@ -12,7 +12,7 @@ export interface PageRefusal {
   readonly text: string;
 }
 
-/** The inputs for the pages of a server. */
+/** What the pages of a server need from its handler. */
 export interface PageSource {
   /** The beginning of the paths of all pages; empty: none. */
   readonly prefix: string;
@@ -23,10 +23,13 @@ export interface PageSource {
   readonly webSockets: boolean;
   isClosing(): boolean;
   health(): ServerHealth;
-  /** True if any host can be reached. */
+  /** True if at least one host can be reached. */
   isReady(health: ServerHealth): boolean;
   stats(): ServerFigures;
-  /** True if the WebSocket of a page that this request loads would be refused. */
+  /**
+   * True if the request's Host header has a foreign name, so that the server would refuse the WebSocket of a page that
+   * this request loads.
+   */
   isForeign(request: IncomingMessage): boolean;
   /** True if a page on another site may have made the browser send this request. */
   isForged(request: IncomingMessage): boolean;
@@ -34,22 +37,22 @@ export interface PageSource {
   logRefused(request: IncomingMessage, why: string): void;
   /** The answer to a client that may not read a page; undefined if it may. */
   refusalOf(request: IncomingMessage, path: string): Promise<PageRefusal | undefined>;
-  /** Finds out what is wrong with a guest; undefined if this server has no diagnosis. */
+  /** Finds out what is wrong with a guest; undefined if the handler has no option `explain`. */
   readonly why: ((request: IncomingMessage, guest: string) => Promise<WhyAnswer>) | undefined;
 }
 
 const WRONG_HOST =
   "the Host header has a name that is not this server's: use its address, or allow the name in the server's option origins, for virstream serve by --origin http://NAME:PORT";
 
-/** The most characters of a header that a line of the log has. */
+/** The most characters of a Host header that a line of the log shows. */
 const MAX_HOST = 200;
 
 /** The headers that decide what a client may read. */
 const DECIDING = ["host", "authorization", "origin"];
 
 /**
- * The fault of a request that has one of the DECIDING headers twice. Node uses the first one, but a proxy in front of
- * the server may have checked the other one.
+ * The fault of a request that has one of the DECIDING headers more than once; undefined if there is none. Node uses the
+ * first of these headers, but a proxy in front of the server may have checked another one.
  */
 export function ambiguity(request: IncomingMessage): string | undefined {
   const twice = DECIDING.find((name) => (request.headersDistinct[name]?.length ?? 0) > 1);
@@ -57,8 +60,8 @@ export function ambiguity(request: IncomingMessage): string | undefined {
 }
 
 /**
- * Answers a request. `path` is the part below the handler's prefix: undefined outside of the prefix, and empty for the
- * prefix itself.
+ * Answers a request. `path` is the part of the request's path below the handler's prefix: undefined outside of the
+ * prefix, and empty for the prefix itself.
  */
 export function answerRequest(
   source: PageSource,
