@@ -63,7 +63,7 @@ export class ChannelEncoder {
   /**
    * Adds a row to the open message; see mustFlush.
    *
-   * @param before the record that this channel's clients have for that number
+   * @param before the record that this channel's clients have for the domain with that number
    */
   add(number: number, record: DomainStatsRecord, before: DomainStatsRecord | undefined): void {
     this.#rowIn[number] = this.#sequence + 1;

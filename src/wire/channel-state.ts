@@ -22,10 +22,10 @@ const CLOSED: WatchSink = { record: () => {}, gone: () => {}, event: () => {}, f
 /**
  * The client's side of one watch: applies its messages, and calls a sink with the events. It is kept across
  * connections: a resumed watch continues where it stopped. A watch that gets a snapshot instead still reports exactly
- * how many ticks were skipped and which domains left in between. Pure: no socket, no clock.
+ * how many ticks were skipped and which domains left meanwhile. Pure: no socket, no clock.
  *
- * A snapshot is the channel's state at one sequence. Its rows come in any number of messages; the channel's messages that
- * follow begin with the next sequence.
+ * A snapshot is the channel's state at one sequence. Its rows come in any number of messages; the channel's messages
+ * that follow begin with the next sequence.
  *
  * A message that is not valid in the present state throws `protocol-error`. After that the state must not be used.
  */
@@ -35,7 +35,10 @@ export class ChannelState {
   #sink: WatchSink;
   #phase: "new" | "snapshot" | "live" = "new";
   #channel = 0;
-  /** True if the numbers from the last connection are still valid: false after the server has restarted. */
+  /**
+   * True if the channel, its sequence and the domains' numbers are still valid. False after a restart of the server,
+   * until the next snapshot.
+   */
   #sameEpoch = true;
   #sequence = 0;
   #reconnected = false;
@@ -45,17 +48,17 @@ export class ChannelState {
    * a dictionary, so it stays small.
    */
   #records: (DomainStatsRecord | undefined)[] = [];
-  /** The domains of `#records`, to check that each domain has one number. */
+  /** The domains of `#records`, to check that no domain has two numbers. */
   #domains = new DomainMap<true>();
   /** How many rows of the snapshot have not come yet. */
   #awaited = 0;
   #complete = false;
   /**
-   * By key, the records from before the last snapshot that have not come since. When the channel is complete, these domains
-   * left.
+   * The records from before the last snapshot whose domains have not come since, by the domain's key. When the channel
+   * is complete, the domains that are still in this map have left.
    */
   #previous = new Map<string, DomainStatsRecord>();
-  /** The sources that are not connected. */
+  /** The states of the sources that are not connected, by host. */
   readonly #sources = new Map<string | undefined, StatusEvent>();
   #sourceCharacters = 0;
 
@@ -94,7 +97,8 @@ export class ChannelState {
   /**
    * Notes that there is a new connection: if the next snapshot skips ticks, this is the reason.
    *
-   * @param sameEpoch true if the server has not restarted; if it has, the old numbers are void
+   * @param sameEpoch true if the server has not restarted; if it has, the old channel, sequence and domains' numbers
+   *   are void
    */
   reconnect(sameEpoch: boolean): void {
     this.#reconnected = true;
@@ -214,19 +218,19 @@ export class ChannelState {
     this.#sequence = sequence;
   }
 
-  /** Makes all numbers void. The records stay known by key until the channel is complete. */
+  /** Makes the numbers of all domains void. Their records stay in `#previous` until the channel is complete. */
   #forget(): void {
     for (const record of this.records()) this.#previous.set(domainKey(record.domain), record);
-    // A server could send snapshots that are never complete: this limit bounds the domains that are kept from such
-    // snapshots.
+    // A server could send snapshots that are never complete. This limit bounds how many domains such snapshots leave in
+    // `#previous`.
     if (this.#previous.size > LIMITS.domains) throw malformed("a snapshot has too many domains");
     this.#records = [];
     this.#domains = new DomainMap();
   }
 
   /**
-   * Reports the ticks before the snapshot that this watch did not get: none for a new watch, an unknown number for
-   * another channel.
+   * Reports the ticks before the snapshot that this watch did not get as a gap. There is no gap for a new watch. For
+   * another channel than before, the number of ticks is unknown.
    */
   #skip(channel: number, tick: number, isNew: boolean, reason: GapReason): void {
     if (channel !== this.#channel || !this.#sameEpoch) {
@@ -259,7 +263,10 @@ export class ChannelState {
     this.#previous.clear();
   }
 
-  /** A snapshot names the sources that are not connected; all other sources are connected. */
+  /**
+   * Reports which sources have another state than before. A snapshot names the sources that are not connected; all
+   * other sources are connected.
+   */
   #settleStatuses(statuses: readonly StatusEvent[]): void {
     const hosts = new Set(statuses.map(({ host }) => host));
     for (const host of [...this.#sources.keys()]) {

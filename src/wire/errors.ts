@@ -8,7 +8,10 @@ import {
   type RecordStatus,
 } from "../model/record.ts";
 
-/** An error as it is on the wire; `libvirt` has libvirt's own code and domain if libvirt raised it. */
+/**
+ * An error as it is on the wire. If libvirt raised it, `libvirt` has libvirt's error code, and its error domain (the
+ * part of libvirt that raised it).
+ */
 export type WireError = ReturnType<VirstreamError["toJSON"]>;
 
 /**
@@ -47,7 +50,7 @@ export function rowStatusToWire({ status, reason, missing, error }: DomainStatsR
   return { status, ...(reason && { reason }), missing, ...(error && { error: error.toJSON() }) };
 }
 
-/** The status from the wire; a reason that this version does not know becomes `error`. */
+/** The status of a record from the wire; a reason that this version does not know becomes `error`. */
 export function rowStatusFromWire(value: unknown): RowStatus {
   const { status, reason, missing, error } = (value ?? {}) as Partial<Record<keyof RowStatus, unknown>>;
   if (!RECORD_STATUSES.includes(status as RecordStatus)) throw malformed("a row has no valid status");

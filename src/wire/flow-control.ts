@@ -4,9 +4,9 @@ import { LIMITS } from "./protocol.ts";
 
 /**
  * The sender's side of flow control. The receiver grants credit in bytes, and the sender spends it on messages with
- * rows. It may overdraw the credit by one message, so no message is too big to send. Credit counts bytes, because
- * messages differ in size by a factor of twenty. Credit is needed because a browser has no other back-pressure: it
- * queues every message that arrives, even if its application does not read.
+ * rows. It may overdraw the credit by one message, so no message is too big to send. Credit counts bytes and not
+ * messages, because messages differ in size by a factor of twenty. Credit is needed because a browser has no other
+ * back-pressure: it queues every message that arrives, even if its application does not read.
  */
 export class CreditAccount {
   #balance: number;
@@ -44,7 +44,10 @@ export class CreditAccount {
  */
 export class CreditMeter {
   readonly #window: number;
-  /** The granted credit minus the bytes that have come. The sender's own balance is at most this. */
+  /**
+   * The granted credit minus the bytes that have come. The sender's own balance is at most this, because bytes and
+   * credit may be on their way.
+   */
   #balance: number;
   #consumed = 0;
 

@@ -28,7 +28,10 @@ import { unpack } from "./unpack.ts";
 export type DecodedMessage =
   | { readonly type: "welcome"; readonly welcome: Welcome }
   | { readonly type: "begin"; readonly id: number; readonly domains: number | undefined }
-  /** Records of a sweep. `bytes` is the credit that the message uses, `expanded` about how much memory the records need. */
+  /**
+   * Records of a sweep. `bytes` is the credit that the message uses, and `expanded` is about how much memory the
+   * records need, in bytes.
+   */
   | {
       readonly type: "records";
       readonly id: number;
@@ -49,7 +52,7 @@ export type DecodedMessage =
   /** A message that needs no action of the receiver. */
   | { readonly type: "none" };
 
-/** A message that was for a watch, and whether it used credit. */
+/** The id of the watch that a message was for, and whether the message used credit. */
 export interface Applied {
   readonly id: number;
   readonly usesCredit: boolean;
@@ -62,14 +65,14 @@ export interface Applied {
 export interface Channels {
   /** Applies a message to the watch that it is for. Returns undefined if it is not for a watch. */
   apply(type: string, message: RawMessage, base: () => TimeBase, schemaOf: SchemaOf): Applied | undefined;
-  /** The client has cancelled a watch, so its messages are ignored from now on. */
+  /** Called when the client has cancelled a watch: the watch's messages are ignored from now on. */
   release(id: number): void;
-  /** The server has ended a watch. */
+  /** Called when the server has ended a watch. */
   end(id: number): void;
 }
 
 const NONE: DecodedMessage = { type: "none" };
-/** Makes the schema of a definition. A SchemaTable returns the same object for equal definitions. */
+/** Makes the schema with these keys and types. A SchemaTable returns the same object for equal keys and types. */
 export type SchemaSource = Pick<SchemaTable, "schemaOf">;
 
 const NOT_SHARED: SchemaSource = { schemaOf: (keys, types) => new Schema(keys, types) };
@@ -77,11 +80,11 @@ const NOT_SHARED: SchemaSource = { schemaOf: (keys, types) => new Schema(keys, t
 const EMPTY_SCHEMA = TypedParams.EMPTY.schema;
 
 /**
- * Decodes the messages of one connection in the binary profile. It keeps the schemas that the server defined, and passes the
- * messages of watches to their states. Pure: no socket, no clock.
+ * Decodes the messages of one connection in the binary profile. It keeps the schemas that the server defined, and
+ * passes the messages of each watch to the watch's ChannelState. Pure: no socket, no clock.
  *
- * Any bytes, also those of a hostile or broken server, either decode to records whose values have their declared types, or
- * throw `protocol-error`.
+ * Any bytes, also those of a hostile or broken server, either decode to records whose values have their declared types,
+ * or throw `protocol-error`.
  */
 export class MessageDecoder {
   readonly #owner: object;
@@ -89,12 +92,13 @@ export class MessageDecoder {
   readonly #table: SchemaSource;
   readonly #schemas = new Map<number, Schema>();
   #schemaSize = 0;
-  /** The watches of the connection: see ChannelTable.of(). Undefined before the first. */
+  /** The watches of the connection: see ChannelTable.of(). Undefined before the first watch. */
   channels: Channels | undefined;
 
   /**
    * @param owner the driver that the domains belong to
-   * @param clock is kept across connections, so that records from before and after a reconnection are comparable
+   * @param clock the caller keeps it across connections, so that records from before and after a reconnection are
+   *   comparable
    * @param table shares equal schemas among several decoders
    */
   constructor(owner: object, clock: ServerClock, table = NOT_SHARED) {
@@ -139,7 +143,8 @@ export class MessageDecoder {
       case "beat":
         return { type, host: optionalTextOf(message, "host") };
       default:
-        // A type that a later version of the protocol adds. There is no watch that it could be for.
+        // A type that a later version of the protocol adds. A channel in the message is an error, because this
+        // connection has had no watch that it could serve.
         if (message["channel"] !== undefined) throw malformed("its channel is not in use");
         return NONE;
     }
@@ -154,7 +159,7 @@ export class MessageDecoder {
     return records;
   }
 
-  /** The schema of a slot. An undefined slot has the schema without keys. */
+  /** The schema of a slot. A slot that the server did not define has the schema without keys. */
   readonly #schemaOf = (slot: unknown): Schema => {
     if (!Number.isInteger(slot)) throw malformed("a block has no valid slot");
     return this.#schemas.get(slot as number) ?? EMPTY_SCHEMA;

@@ -8,10 +8,10 @@ export interface Welcome {
   readonly epoch: string;
   /** The program and its version. */
   readonly server: string;
-  /** The host whose domains these are. */
+  /** The name of the host that the server shows; several names are separated by commas. */
   readonly host: string;
   readonly hypervisor: string;
-  /** The server sends something at least this often, in ms. */
+  /** The longest time in which the server sends nothing, in ms. */
   readonly beatMs: number;
   /** The shortest interval that a watch may ask for, in ms. */
   readonly minIntervalMs: number;
@@ -22,7 +22,10 @@ export interface Welcome {
   readonly steadyMs: number;
   /** The names of the groups that this client may query; absent: all groups. */
   readonly groups?: readonly string[];
-  /** The time of a recording, in ms since 1970, and the time between its sweeps; absent: the hosts are live. */
+  /**
+   * The beginning and the end of a recording, in ms since 1970, and the time between its sweeps; absent: the hosts are
+   * live.
+   */
   readonly recorded?: Recorded;
 }
 
@@ -53,7 +56,7 @@ export interface WatchStart {
   readonly sequence: number;
   /** True if the watch continues where it stopped; then the members below are absent. */
   readonly resumed: boolean;
-  /** The last tick of the channel; undefined: there was none yet. */
+  /** The end of the channel's last tick; undefined if no tick has ended yet. */
   readonly sync?: WireSync;
   /** The sources that are not connected. */
   readonly statuses?: readonly WireStatus[];
@@ -63,7 +66,7 @@ export interface WatchStart {
 
 type Numbered = { readonly channel: number; readonly sequence: number };
 
-/** The messages of a server that have no rows. All are maps (objects) with a `type`, in both profiles. */
+/** The server's messages that carry no records. All are maps (objects) with a `type`, in both profiles. */
 export type ServerMessage =
   | ({ readonly type: "welcome" } & Welcome)
   | {
@@ -78,7 +81,7 @@ export type ServerMessage =
   | ({ readonly type: "status" } & Numbered & WireStatus)
   | ({ readonly type: "gap"; readonly reason: string; readonly skipped?: number; readonly host?: string } & Numbered)
   | { readonly type: "end"; readonly id: number; readonly summary?: WireSummary; readonly error?: WireError }
-  /** `host`: the host as in the welcome, if it has changed since it was last sent. */
+  /** `host`: the present value of the welcome's `host`, if it has changed since the server last sent it. */
   | { readonly type: "beat"; readonly host?: string };
 
 /** A message from a server before its members are checked. */
@@ -124,7 +127,7 @@ function numberOf(message: RawMessage, member: string): number {
   return memberOf(message, member, (value) => typeof value === "number");
 }
 
-/** A map of a message. @throws VirstreamError `protocol-error` */
+/** Checks that a part of a message is a map; the error calls it `what`. @throws VirstreamError `protocol-error` */
 export function mapOf(value: unknown, what: string): RawMessage {
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as RawMessage;
   throw malformed(`${what} is not a map`);

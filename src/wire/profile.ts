@@ -14,7 +14,9 @@ import { LIMITS, type Subprotocol } from "./protocol.ts";
 /** A WebSocket message: binary, or text. */
 export type WireMessage = Uint8Array | string;
 
-/** The owner of the rows: a sweep or the snapshot of a watch, by its id, or a channel. */
+/**
+ * What the rows belong to: a sweep or the snapshot of a watch, by its id; or a message of a channel, by its sequence.
+ */
 export type RowsHead = { readonly id: number } | { readonly channel: number; readonly sequence: number };
 
 /** The messages that a profile makes of rows. */
@@ -35,18 +37,21 @@ export interface Profile {
    * The messages for the rows of a batch, and for domains that left. A failed record replaces a record that cannot be
    * sent, such as a record that is larger than a message may be. The error of the failed record gives the reason.
    *
-   * @param gone the domains that left; they come before the rows
+   * @param gone the domains that left; a message has them before the rows
    */
   rows(head: RowsHead, batch: RowBatch, gone?: readonly Departure[]): EncodedRows;
 }
 
-/** A domain that left its channel. */
+/** A domain that left its channel, with its number there. */
 export interface Departure {
   readonly number: number;
   readonly domain: Domain;
 }
 
-/** The profile of a subprotocol, for all connections of one view, which share the slots of schemas. */
+/**
+ * Makes the profile of a subprotocol. All connections of one view with this subprotocol use it, so they share its slots
+ * of schemas.
+ */
 export function profileOf(subprotocol: Subprotocol): Profile {
   return subprotocol === "virstream.v1" ? new BinaryProfile() : new JsonProfile();
 }
@@ -66,8 +71,8 @@ class BinaryProfile implements Profile {
 
   rows(head: RowsHead, batch: RowBatch, gone = NO_DEPARTURES): EncodedRows {
     let sent = batch;
-    // Each pass replaces the records that are larger than `most`, and then `most` is halved: several records may be too
-    // large for a message only together.
+    // Each pass replaces the records that are larger than `most`, and then `most` is halved: records that are small
+    // enough one by one may be too large together.
     for (let most: number = LIMITS.message; ; most /= 2) {
       try {
         return this.#encode(head, sent, gone);
@@ -108,7 +113,10 @@ class BinaryProfile implements Profile {
     return { messages: [message], bytes: message.length, schemas };
   }
 
-  /** A copy of the batch with a failed record in place of each record that cannot be sent, or has more than `most` bytes. */
+  /**
+   * A copy of the batch with a failed record in place of each record that cannot be sent, or is larger than `most`
+   * bytes.
+   */
   #sendable(batch: RowBatch, most: number): RowBatch {
     return rebuilt(batch, (number, record, before, copy) => {
       const alone = new RowBatch();

@@ -11,9 +11,12 @@ export type Subprotocol = (typeof SUBPROTOCOLS)[number];
  * The columns of a block before the columns of its parameters: the number, index, id, times and duration of each row.
  */
 export const HeadColumn = {
-  /** The domain's number in its channel, minus the row. */
+  /** The domain's number in its channel, minus the row's position in the block. */
   number: 0,
-  /** The record's index minus the row; in a block of changes, the change of the index. */
+  /**
+   * The record's index, minus the row's position in the block; in a block of changes, minus the index in the domain's
+   * record before.
+   */
   index: 1,
   /** The domain's id; absent in a block of changes. */
   id: 2,
@@ -24,14 +27,14 @@ export const HeadColumn = {
    * `at` and the sampling.
    */
   step: 4,
-  /** How long the answer took, in us. */
+  /** How long the hypervisor's answer took, in µs. */
   took: 5,
 } as const;
 
 /** How many columns come before the column of the first parameter. */
 export const HEAD_COLUMNS = 6;
 
-/** The width of a column of float64 values, which has no offsets. */
+/** The width, in bytes, of a column that has float64 values instead of offsets. */
 export const FLOAT = 8;
 
 /**
@@ -54,7 +57,7 @@ export const CLOSE_CODES = {
   "server-error": 4500,
   overloaded: 4503,
 } as const;
-/** A close code by name. */
+/** The name of a close code. */
 export type CloseReason = keyof typeof CLOSE_CODES;
 
 /** Every limit of the protocol. A receiver refuses a message that exceeds a limit; it never truncates the message. */
@@ -71,19 +74,25 @@ export const LIMITS = {
   values: 2_097_152,
   /** Rows of a block. */
   rows: 65_536,
-  /** Rows times columns of all blocks of a message. */
+  /** Rows times columns, summed over all blocks of a message. */
   cells: 1_048_576,
-  /** Characters of all texts of a message, counted for each row; a text that all rows share counts once. */
+  /**
+   * Characters of all texts of a message. A text counts once for each row that has it. But a text that all rows of a
+   * block share counts once.
+   */
   characters: 33_554_432,
   /** Schemas that a connection has at a time. */
   slots: 1_024,
-  /** Characters of the keys of all those schemas, and 32 more for each key. */
+  /** Characters of the keys of all schemas of a connection, and 32 more for each key. */
   schemaSize: 67_108_864,
   /** Hosts of one watch that are not connected; hosts of the records of one sweep. */
   hosts: 65_536,
-  /** Characters of the names and errors of those hosts, and of the names of a sweep's domains that have no uuid. */
+  /**
+   * Characters of the names and errors of the hosts that `hosts` counts, and of the names of a sweep's domains that
+   * have no uuid.
+   */
   hostCharacters: 16_777_216,
-  /** Numbers of domains in a channel; records of a sweep. */
+  /** Domains of a channel, whose numbers are all below this limit; records of a sweep. */
   domains: 4_194_304,
   /** Sweeps and watches under way on one connection. */
   sweeps: 32,
@@ -108,8 +117,8 @@ export const DEFAULT_CREDIT = 1_048_576;
 export const HELLO_TIMEOUT_MS = 5_000;
 
 /**
- * The server sends something at least this often, in ms; a client closes the connection after a silence of two and a
- * half times as long.
+ * By default, the longest time in which the server sends nothing, in ms. A client closes the connection after a silence
+ * of two and a half times as long.
  */
 export const BEAT_MS = 5_000;
 

@@ -141,7 +141,10 @@ function queryFromWire(message: Record<string, unknown>): Query {
   return domains === undefined ? query : { ...query, domains: selectorsFromWire(domains) };
 }
 
-/** Limits the number of patterns. The patterns may be of any type here, because checkQuery checks them. */
+/**
+ * Checks the number and the lengths of the patterns. The patterns may be of any type here, because checkQuery checks
+ * them.
+ */
 function patternsFromWire(message: Record<string, unknown>, member: "names" | "hosts"): string[] | undefined {
   const patterns = message[member];
   if (Array.isArray(patterns)) {

@@ -4,8 +4,8 @@ import { listOf, type RawMessage, type Welcome } from "./messages.ts";
 
 /**
  * Converts a server's steady times to this process's steady clock. It measures the difference of the two clocks once
- * for each start of the server, at the first welcome. So latency and reconnections do not change the difference, and
- * the intervals between samples are exactly those that the server measured.
+ * for each start of the server, at the first welcome. So later changes of the latency, and reconnections, do not change
+ * the difference, and the intervals between samples are exactly those that the server measured.
  */
 export class ServerClock {
   readonly #now: () => number;
@@ -17,7 +17,7 @@ export class ServerClock {
     this.#now = now;
   }
 
-  /** A server has welcomed the client. */
+  /** Called with each welcome. Measures the difference of the clocks if the epoch is new. */
   welcomed({ epoch, steadyMs }: Welcome): void {
     if (epoch === this.#epoch) return;
     this.#epoch = epoch;

@@ -89,7 +89,7 @@ class Reader {
     }
   }
 
-  /** Reads an unsigned integer of 1, 2 or 4 bytes; `power` is 0, 1 or 2. */
+  /** Reads an unsigned integer of 1, 2 or 4 bytes, for a `power` of 0, 1 or 2. */
   #size(power: number): number {
     if (power === 0) return this.#view.getUint8(this.#skip(1));
     return power === 1 ? this.#view.getUint16(this.#skip(2)) : this.#view.getUint32(this.#skip(4));
@@ -140,8 +140,8 @@ class Reader {
 
   /**
    * Refuses sizes that are too large for the rest of the message, before memory is allocated for them. Each value takes
-   * at least one byte. Nested arrays could all claim the same bytes, so the values of an array count as soon as it
-   * begins.
+   * at least one byte. Nested arrays could all claim the same bytes. So the values of an array or a map count as soon
+   * as it begins.
    */
   #enter(values: number, depth: number): void {
     if (values > this.left) throw malformed("it is shorter than its sizes say");
@@ -154,7 +154,7 @@ class Reader {
 /** Texts shorter than this, in bytes, are decoded faster without TextDecoder. */
 const SHORT = 32;
 
-/** A text of ASCII, made from four characters at a time; undefined for other texts. */
+/** The text of these bytes if all of them are ASCII, decoded four characters at a time; otherwise undefined. */
 function asciiOf(bytes: Uint8Array, begin: number, end: number): string | undefined {
   let text = "";
   let at = begin;

@@ -9,7 +9,10 @@ import { ColumnReader, firstOf, STRIP, strip } from "./column-reader.ts";
 import type { MessageBudget } from "./message-budget.ts";
 import { type ReadTexts, readTexts } from "./texts.ts";
 
-/** For each type code, the least and the greatest value that is not in `bigs`. */
+/**
+ * For each type code, the least and the greatest value that is not in a block's `bigs`, its list of integers beyond
+ * 2^53.
+ */
 const LEAST = [0, -0x80000000, 0, Number.MIN_SAFE_INTEGER, 0, 0, 0, 0];
 const GREATEST = [0, 0x7fffffff, 0xffffffff, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER, 0, 1, 0];
 
@@ -59,7 +62,7 @@ export function readFull(
       if (columns.isPresent(column)) throw malformed("a block has no valid texts");
     } else if (width > 0) {
       // If the least and the greatest number that the bytes can encode are valid for the type, all numbers between them
-      // are.
+      // are, and the rows need no check.
       const fits = width <= 6 && isOfType(least, type) && isOfType(least + 256 ** width - 1, type);
       (fits ? unchecked : checked).push(key);
     } else {
@@ -111,8 +114,8 @@ export function readFull(
 }
 
 /**
- * Adds the numbers of a strip to the values of the rows in the mask. In a block of changes, these are the values of the
- * records before; in a full block, they are 0. A double is not added, but replaces the value.
+ * Adds the numbers of a strip to the values of the rows in the mask. Before the addition, the rows have the values of
+ * the records before (in a block of changes), or 0 (in a full block). A double is not added, but replaces the value.
  */
 export function addStrip(mask: number, doubles: readonly number[][], key: number, type: number): void {
   const isDouble = type === ParamType.double;
@@ -122,7 +125,7 @@ export function addStrip(mask: number, doubles: readonly number[][], key: number
   for (let i = 0; mask !== 0; mask &= mask - 1, i++) {
     const own = doubles[firstOf(mask)]!;
     const value = isDouble ? strip[i]! : own[key]! + strip[i]!;
-    // Beyond 2^53 the sum of two integers may not be exact, and a value of NaN gives NaN.
+    // This refuses a sum beyond 2^53, which may not be exact, and a NaN.
     good &&= isDouble || (value >= least && value <= greatest && Math.floor(value) === value);
     own[key] = value;
   }
@@ -135,7 +138,7 @@ export function rowsOf(count: unknown): number {
   return count as number;
 }
 
-/** Returns a function that returns the whole number of a row in a head column. */
+/** Checks a head column. Returns a function that returns the column's whole number for a row. */
 export function columnOf(columns: ColumnReader, column: number): (row: number) => number {
   const values = columns.width(column) > 0 ? columns.read(column) : undefined;
   const least = columns.least(column);

@@ -19,8 +19,8 @@ export interface TimeBase {
 
 /**
  * Encodes blocks of rows. A block has the rows of one schema, so that each parameter is a column; column-packer.ts
- * gives the reason. A full block contains whole records. A block of changes contains the difference between each number
- * and the number in the domain's record before.
+ * gives the reason. A full block contains whole records. A block of changes contains the
+ * differences of integers from the domain's previous record, and the new values of doubles that changed.
  *
  * The encoder reuses its buffers: blocks are valid until `reset`.
  */

@@ -22,11 +22,11 @@ const SPARSE_ROWS = 8;
 export type PackedColumns = readonly [
   /** One bit per column, the first in bit 0 of the first byte: whether the column is present. */
   present: Uint8Array,
-  /** One byte per present column. */
+  /** The width of each present column, one byte for each. */
   widths: Uint8Array,
   /** The least value of each present column; 0 where the width is FLOAT. */
   leasts: readonly number[],
-  /** For each present column its mask, if it is sparse, and its offsets. Little-endian. */
+  /** For each present column its mask (if the column is sparse), and its offsets. Little-endian. */
   body: Uint8Array,
 ];
 
@@ -41,7 +41,7 @@ export class ColumnPacker {
   #leasts: number[] = [];
   #bytes = new Uint8Array(131_072);
   #view = new DataView(this.#bytes.buffer);
-  /** Where the block's body starts, and where it ends so far. */
+  /** Where the present block's body starts in `#bytes`, and where it ends so far. */
   #start = 0;
   #length = 0;
 
@@ -60,7 +60,8 @@ export class ColumnPacker {
   }
 
   /**
-   * Adds a column that is not absent. `least` and `greatest` are the limits of its values.
+   * Adds a column; if all its values are 0, the column is absent. `least` and `greatest` are the least and the greatest
+   * of its values.
    *
    * @param values a number for each row, from index `at`; the rest of the array is ignored
    */
@@ -169,7 +170,7 @@ export class ColumnPacker {
   }
 }
 
-/** How many bytes an offset up to `span` takes; FLOAT if the offset would not be exact. */
+/** How many bytes an offset up to `span` takes; FLOAT if such an offset may not be exact. */
 function widthOf(span: number): number {
   if (span <= 0xff) return 1;
   if (span <= 0xffff) return 2;

@@ -118,7 +118,7 @@ export class ColumnReader {
     return size;
   }
 
-  /** The part of a sparse column's mask that is for the strip that begins at a row. */
+  /** The bits of a sparse column's mask for the strip that begins at `row`. The mask begins at `begin` in the body. */
   #maskOf(begin: number, row: number): number {
     const count = Math.min(STRIP, this.#rows - row);
     let mask = 0;
@@ -126,7 +126,7 @@ export class ColumnReader {
     return mask & (-1 >>> (STRIP - count));
   }
 
-  /** Reads this many numbers into `strip`. */
+  /** Reads `count` numbers into `strip`. They begin at `begin` in the body, and have `width` bytes each. */
   #offsets(width: number, least: number, begin: number, count: number): void {
     const bytes = this.#body;
     const view = this.#view;

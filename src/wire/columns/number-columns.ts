@@ -23,7 +23,10 @@ export class NumberColumns {
   masks = new Uint8Array(8_192);
   maskBytes = 0;
 
-  /** Fills the columns with the values of whole records, and with 0 for an integer beyond 2^53. */
+  /**
+   * Fills the columns with the values of whole records. An integer beyond 2^53 is 0 here, because the block has it
+   * outside of the columns.
+   */
   gather(records: readonly DomainStatsRecord[], width: number): void {
     this.#reserve(records.length, width);
     const { values, stride, leasts, greatest } = this;
@@ -63,8 +66,8 @@ export class NumberColumns {
   }
 
   #reserve(rows: number, width: number): void {
-    // An odd number of cache lines, because with an even number the values of one row would evict each other from the
-    // cache.
+    // The stride of a large column is an odd number of cache lines, because with an even number the values of one row
+    // would evict each other from the cache.
     this.stride = rows < 64 ? rows : (((rows + 7) >> 3) | 1) << 3;
     this.maskBytes = (rows + 7) >> 3;
     if (this.values.length < this.stride * width) this.values = new Float64Array(2 * this.stride * width);

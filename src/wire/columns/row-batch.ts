@@ -3,7 +3,9 @@ import { ParamType, type Schema } from "../../model/schema.ts";
 
 /** The most schemas in a message: half of the slots, so that no slot is assigned twice within one message. */
 const MAX_SCHEMAS = 512;
-/** The most rows, cells and characters of texts in a message, independent of its estimated length. */
+/**
+ * The most rows, cells (rows times parameters) and characters of texts in a message, whatever its estimated length is.
+ */
 const MAX_ROWS = 4_096;
 const MAX_CELLS = 262_144;
 const MAX_CHARACTERS = 1_048_576;
@@ -32,7 +34,7 @@ export class RowBatch {
   #rows = 0;
   #cells = 0;
   #characters = 0;
-  /** The last message's length divided by its estimate. */
+  /** The last message's length divided by its estimated length; it corrects the estimate of the next message. */
   #correction = 1;
   #lastFull: BlockRows | undefined;
   #lastChanged: BlockRows | undefined;
@@ -57,7 +59,11 @@ export class RowBatch {
     );
   }
 
-  /** The number of characters in the texts of all full rows, counted for each row. */
+  /**
+   * The number of characters in the texts of all full rows. A text that several rows share counts once for each of
+   * these rows, although the message may have it only once. The client counts in the same way, except that a text that
+   * all rows of a block share counts once there.
+   */
   get characters(): number {
     return this.#characters;
   }
@@ -100,10 +106,10 @@ export class RowBatch {
   /**
    * Empties the batch.
    *
-   * @param bytes the length of the message with its rows, which improves the estimate of the next one
+   * @param bytes the length of the message that was made of the batch, which improves the estimate for the next message
    */
   clear(bytes?: number): void {
-    // The first message may differ much from later messages, so no single message may lower the estimate to less than a
+    // The first message may differ much from later messages, so no message may lower later estimates to less than a
     // tenth.
     if (bytes !== undefined && this.#rows > 0) this.#correction = Math.max(0.1, bytes / this.#estimate);
     // Clearing a Map takes new memory even if the Map is empty.

@@ -7,7 +7,10 @@ export interface SlotSchema {
   readonly schema: Schema;
 }
 
-/** The size of a schema for the limit of a connection: its characters, and the further memory of each key. */
+/**
+ * The size of a schema for the limit `schemaSize`: the characters of its keys, and 32 for the further memory of each
+ * key.
+ */
 export function sizeOfKeys(keys: readonly string[]): number {
   return keys.reduce((sum, { length }) => sum + length, 32 * keys.length);
 }
@@ -20,7 +23,10 @@ export function sizeOfKeys(keys: readonly string[]): number {
 export class SchemaSlots {
   /** The slot of each schema, in the order of the last use. */
   readonly #slots = new Map<Schema, number>();
-  /** The last one in the order. Most messages use the schema of the message before, and a Map takes memory to reorder. */
+  /**
+   * The last schema in the order of `#slots`. Most messages use the schema of the message before. They find it here,
+   * because a reordering of the Map takes memory.
+   */
   #newest: SlotSchema | undefined;
 
   slotOf(schema: Schema): number {
@@ -49,8 +55,9 @@ export class SentSchemas {
   #size = 0;
 
   /**
-   * The definitions that must be sent before a message that uses these schemas. If all slots together would be too
-   * large, the result first empties the slots that were sent first.
+   * The definitions that must be sent before a message that uses these schemas. If the schemas of all slots together
+   * would be too large, the result begins with definitions without a schema. They empty the slots whose schemas were
+   * sent first.
    */
   missing(schemas: readonly SlotSchema[]): { slot: number; schema: Schema | undefined }[] {
     const missing: { slot: number; schema: Schema | undefined }[] = [];

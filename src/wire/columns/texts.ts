@@ -25,7 +25,8 @@ export function packTexts(texts: readonly string[]): TextColumn {
     for (let row = 0; row < texts.length; row++) middles[row] = wellFormed(texts[row]!);
     return ["", "", middles];
   }
-  // The start and end that two different rows share are a good guess for all rows; the loop checks the other rows against it.
+  // The start and end that two different rows share are a good guess for all rows. The loop shortens the guess until
+  // every row has this start and end.
   const last = texts[texts.length - 1] === first ? texts[same]! : texts[texts.length - 1]!;
   let start = commonStart(first, last);
   let end = commonEnd(first, last, start);
@@ -45,7 +46,10 @@ export function packTexts(texts: readonly string[]): TextColumn {
   return [wellFormed(first.slice(0, start)), wellFormed(first.slice(first.length - end)), middles];
 }
 
-/** The first text without this start and end. Comparing slices takes a third of the time of `startsWith`. */
+/**
+ * The first text that does not have this start and end; undefined if all have them. Comparing slices takes a third of
+ * the time of `startsWith`.
+ */
 function misfitOf(texts: readonly string[], head: string, tail: string): string | undefined {
   const least = head.length + tail.length;
   for (let row = 0; row < texts.length; row++) {
@@ -64,7 +68,7 @@ function commonStart(one: string, other: string): number {
   return length > 0 && isHighSurrogate(one.charCodeAt(length - 1)) ? length - 1 : length;
 }
 
-/** @param start how many characters at the start are already in use */
+/** @param start how many characters belong to the common start, so that the end must not reach into them */
 function commonEnd(one: string, other: string, start: number): number {
   const most = Math.min(one.length, other.length) - start;
   let length = 0;
@@ -81,7 +85,7 @@ function isLowSurrogate(code: number): boolean {
   return code >= 0xdc00 && code < 0xe000;
 }
 
-/** Replaces half a surrogate pair, because a strict decoder would refuse the whole message. */
+/** Replaces each lone half of a surrogate pair, because a strict decoder would refuse the whole message. */
 function wellFormed(text: string): string {
   return (text as string & { toWellFormed(): string }).toWellFormed();
 }
@@ -109,7 +113,7 @@ export function readTexts(column: unknown, rows: number, budget: MessageBudget):
   }
   budget.spendCharacters(characters);
   if (start === "" && end === "") return middles as string[];
-  // Joined instead of added, because V8 keeps a sum of texts as a tree of its parts, which takes one and a half times
-  // as much memory.
+  // `join` instead of `+`, because V8 keeps a sum of texts as a tree of its parts, which takes one and a half times as
+  // much memory.
   return (middles as string[]).map((middle) => [start, middle, end].join(""));
 }
