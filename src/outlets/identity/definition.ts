@@ -9,7 +9,7 @@ export interface DiskDefinition {
   readonly removable: boolean;
   /** True if it has a source. An empty drive has none. */
   readonly filled: boolean;
-  /** Where it comes from: `file`, `block`, `network`, … */
+  /** The kind of its source: `file`, `block`, `network`, … */
   readonly type: string;
   readonly bus: string;
   readonly driverName: string;
@@ -61,15 +61,20 @@ export interface DomainDefinition {
   readonly interfaces: readonly InterfaceDefinition[];
   /** Undefined outside OpenStack. */
   readonly nova: NovaInstance | undefined;
-  /** The values of the given paths, by the names of the paths. A path that was not found is missing. */
+  /**
+   * The texts at the paths that `definitionReader` got, by the names of the paths. A path without a text is missing.
+   */
   readonly metadata: ReadonlyMap<string, string>;
 }
 
-/** The longest text that is kept, in characters, because it becomes a label of a metric. */
+/** A text is cut after this many characters, because it becomes a label of a metric. */
 const MAX_TEXT = 1_024;
 const NOVA = "http://openstack.org/xmlns/libvirt/nova/";
 
-/** Returns a function that reads definitions. It throws a VirstreamError `protocol-error` for text that is not a domain's definition. */
+/**
+ * Returns a function that reads a domain's definition. This function throws a VirstreamError `protocol-error` for text
+ * that is not a domain's definition.
+ */
 export function definitionReader(
   parse: ParseXml,
   paths: readonly MetadataPath[] = [],
@@ -150,7 +155,9 @@ function novaOf(instance: Element): NovaInstance {
   };
 }
 
-/** The first element on a path of names; undefined if there is none. */
+/**
+ * Follows a path of names, at each step to the first child of this name. Returns undefined if there is no such child.
+ */
 function find(from: Element | undefined, ...names: readonly string[]): Element | undefined {
   return names.reduce((element, name) => element?.children.find((child) => child.name === name), from);
 }

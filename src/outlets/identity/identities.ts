@@ -23,8 +23,9 @@ export interface IdentityOptions {
 }
 
 /**
- * The identities of a connection's domains. Nothing is read before the first use. If the driver cannot read
- * definitions, or the XML parser is not installed, no domain has an identity.
+ * The identities of a connection's domains: facts from their definitions, such as their disks and interfaces. Nothing
+ * is read before `open` is called. If the driver cannot read definitions, or the XML parser is not installed, no domain
+ * has an identity.
  */
 export class Identities {
   readonly #driver: Driver;

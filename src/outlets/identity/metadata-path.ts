@@ -8,7 +8,7 @@ interface Step {
 }
 
 const NAME = /^(?!__)[a-zA-Z_][a-zA-Z0-9_]{0,63}$/;
-/** Labels that these series always have. */
+/** A path cannot have these names, because the series has labels of these names anyway. */
 const RESERVED: readonly string[] = ["domain", "host", "uuid"];
 const STEP = /\/?(?:\{([^{}]*)\})?([^/{}@]+)/y;
 const FORM = "NAME=STEP/STEP[@ATTRIBUTE], where a step is an element's name, or {NAMESPACE} and its name";
@@ -19,7 +19,7 @@ const FORM = "NAME=STEP/STEP[@ATTRIBUTE], where a step is an element's name, or 
  * the first element that has the rest of the path counts.
  */
 export class MetadataPath {
-  /** The name of the label that has the text. */
+  /** The name of the label whose value is the text. */
   readonly name: string;
   readonly #steps: readonly Step[];
   readonly #attribute: string | undefined;

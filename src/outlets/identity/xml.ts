@@ -46,8 +46,8 @@ export async function loadXmlParser(): Promise<ParseXml> {
     ...{ preserveOrder: true, ignoreAttributes: false, attributeNamePrefix: PREFIX, textNodeName: TEXT },
     ...{ parseTagValue: false, parseAttributeValue: false, trimValues: false, allowBooleanAttributes: false },
     ...{ ignoreDeclaration: true, ignorePiTags: true, maxNestedTags: MAX_DEPTH },
-    // `decode` decodes the entities instead. It also decodes numeric entities, decodes no entity twice, and ignores
-    // entities that the document defines.
+    // The function `decode` below decodes the entities instead. It also decodes numeric entities, decodes no entity
+    // twice, and ignores entities that the document defines.
     processEntities: false,
   });
   return (xml) => {
@@ -65,8 +65,8 @@ export async function loadXmlParser(): Promise<ParseXml> {
 }
 
 /**
- * Refuses a document that would cost the parser too much time or memory. The parser does not see such a document.
- * libvirt's documents have no DTD.
+ * Refuses a document that would cost the parser too much time or memory. The parser does not see such a document. A
+ * document with a DTD is refused, too, because libvirt's documents have none.
  */
 function check(xml: string): void {
   if (xml.length > MAX_CHARACTERS) throw malformed(`it has more than ${MAX_CHARACTERS} characters`);

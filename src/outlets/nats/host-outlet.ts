@@ -6,7 +6,7 @@ import type { SyncEvent } from "../../model/watch.ts";
 
 /** The functions of the publisher that a HostOutlet uses to encode, send and store its messages. */
 export interface Sender {
-  /** True if there is a connection. */
+  /** True if there is a connection to NATS. */
   readonly isConnected: boolean;
   /** True if a stream retains ticks, so that the server must acknowledge each tick. */
   readonly retains: boolean;
@@ -38,7 +38,7 @@ export class HostOutlet {
   readonly host: string;
   readonly #sender: Sender;
   readonly #records = new Map<string, DomainStatsRecord>();
-  /** Domains that were gone when the sweep under way asked for them. */
+  /** The records of domains that were gone when the sweep under way asked for them. */
   #gone: DomainStatsRecord[] = [];
   #sequence = 0;
   #newest: readonly Uint8Array[] | undefined;
@@ -79,14 +79,14 @@ export class HostOutlet {
 
   /**
    * Takes the error if the host cannot be swept, and undefined if it can be swept again. Until the next sweep, the last
-   * records stay.
+   * records stay in the host's published state.
    */
   status(error: VirstreamError | undefined): void {
     this.#error = error;
     if (error !== undefined) this.repeat();
   }
 
-  /** Called when an interval has passed. If the host cannot be swept, publishes this again. */
+  /** Called when an interval has passed. If the host cannot be swept, publishes its error again. */
   repeat(): void {
     const error = this.#error;
     if (error === undefined) return;
@@ -151,7 +151,7 @@ export class HostOutlet {
         () => undefined,
         (thrown: VirstreamError) => thrown,
       );
-      // The next tick is another attempt, unless the server will never take this one.
+      // When the next tick comes, this tick is sent again, unless the server will never take it.
       if (error?.code === "message-too-big") this.#sender.dropped();
       else if (error !== undefined) break;
       this.#waiting.shift();

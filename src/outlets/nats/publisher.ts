@@ -54,7 +54,10 @@ export interface PublishOptions {
   readonly prefix?: string;
   /** The time from one sweep to the next, in ms, 10 to 3,600,000. Default 10,000. */
   readonly intervalMs?: number;
-  /** The number of servers of a cluster on which NATS keeps the bucket and the stream that this publisher creates. Default 1. */
+  /**
+   * The number of servers of a cluster on which NATS keeps the bucket and the stream that this publisher creates.
+   * Default 1.
+   */
   readonly replicas?: number;
   /**
    * In a bucket that this publisher creates, a host disappears after this many ms without a publication; 0: never.
@@ -87,7 +90,7 @@ const PUBLISH_MEMBERS = {
   signal: SIGNAL,
 } satisfies Members;
 
-/** A change of a publisher's state. `failing`: the server can be reached, but does not store the messages. */
+/** The state of a publisher. `failing`: the server can be reached, but does not store the messages. */
 export interface PublisherStatus {
   readonly state: "connected" | "reconnecting" | "failing" | "closed";
   /** The reason for the state; undefined for `connected`. */
@@ -96,19 +99,19 @@ export interface PublisherStatus {
 
 /** Counts since the start of a publisher. All are counters. */
 export interface PublisherFigures {
-  /** Ticks of all hosts. */
+  /** Ticks of all hosts, with those that were not published. */
   readonly ticks: number;
   /** Ticks that were not published, because there was no connection, or no room for them. */
   readonly dropped: number;
-  /** Bytes of all ticks. */
+  /** Compressed bytes of all these ticks. */
   readonly bytes: number;
   /** States that the server has stored in the bucket. */
   readonly saved: number;
-  /** Messages that the server has not stored. */
+  /** Failed attempts to store a state in the bucket, or a tick in the stream. */
   readonly failed: number;
 }
 
-/** Publishes a connection's hosts to NATS. Closing it does not close the connection. */
+/** Publishes a connection's hosts to NATS. Closing the publisher does not close the connection. */
 export class NatsPublisher implements AsyncDisposable {
   /** The URI for readers, without credentials. */
   readonly url: string;
@@ -214,7 +217,8 @@ export class NatsPublisher implements AsyncDisposable {
     record: (record: DomainStatsRecord) => this.#outletOf(record.domain.host).record(record),
     gone: (domain: Domain) => this.#outletOf(domain.host).gone(domain),
     event: (event: SyncEvent | GapEvent | StatusEvent) => {
-      // Sweeps that the source missed are missing for every reader. The sequence counts only sweeps that took place.
+      // The sweeps of a gap are missing for every reader, so the publisher does not pass the gap on. The sequence
+      // counts only sweeps that took place.
       if (event.type === "gap") return;
       if (event.type === "sync") for (const host of event.host.split(",")) this.#outletOf(host).sync(event);
       else this.#sourceChanged(event);
@@ -229,7 +233,7 @@ export class NatsPublisher implements AsyncDisposable {
     const names = host === undefined ? [...this.#outlets.keys()] : host.split(",");
     for (const name of names) {
       if (state === "removed") this.#outlets.delete(name);
-      // A host that has never answered has its URI as its name.
+      // A host that has never answered has its URI as its name, and is not published.
       else if (!name.includes("://")) this.#outletOf(name).status(error);
     }
   }
@@ -285,7 +289,9 @@ export class NatsPublisher implements AsyncDisposable {
     return cut(this.#epoch, sequence, bytes, this.#maxPayload);
   }
 
-  /** Publishes chunks one after the other. Before the next chunk, it waits until the server has stored the last one. */
+  /**
+   * Publishes chunks one after the other. Before the next chunk, it waits until the server has stored the chunk before.
+   */
   async #store(
     chunks: readonly Uint8Array[],
     subject: (chunk: number) => string,
@@ -304,7 +310,7 @@ export class NatsPublisher implements AsyncDisposable {
       const error = natsError(thrown, this.url);
       if (this.#isConnected) {
         this.#fail(error);
-        // A server that lost its data has neither bucket nor stream.
+        // A server that lost its data has neither bucket nor stream, so they are created again.
         if (error.code === "unsupported") void this.#create().catch(() => {});
       }
       throw error;
@@ -342,8 +348,8 @@ export class NatsPublisher implements AsyncDisposable {
  * Publishes the hosts of a connection to NATS: each sweep of each host to a subject, and the newest state of each host
  * to a bucket, until the publisher is closed. `connect("nats://HOST:PORT/PREFIX")` reads them.
  *
- * @throws VirstreamError `invalid-argument`, `invalid-uri`; `unsupported` without NATS's client, and for a server without JetStream;
- *   `connection-refused`, `connect-timeout`, `unauthenticated`
+ * @throws VirstreamError `invalid-argument`, `invalid-uri`; `unsupported` without NATS's client, and for a server
+ *   without JetStream; `connection-refused`, `connect-timeout`, `unauthenticated`
  */
 export function publish(connection: Connection, options: PublishOptions): Promise<NatsPublisher> {
   return NatsPublisher.open(connection, options);

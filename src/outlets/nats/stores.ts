@@ -54,8 +54,8 @@ export async function createStores(
 }
 
 /**
- * Ignores the error that creation is not permitted: such a publisher uses the streams that an administrator has
- * created.
+ * Ignores the error that creation is not permitted: a publisher without this permission uses the bucket and the stream
+ * that an administrator has created.
  */
 async function permitted(uri: string, create: () => Promise<void>): Promise<void> {
   try {

@@ -27,12 +27,15 @@ export class Batch {
     this.#writer = new ProtobufWriter(maxBytes);
   }
 
-  /** The message, ExportMetricsServiceRequest. */
+  /** The body of the request: a message ExportMetricsServiceRequest. */
   get body(): Uint8Array {
     return this.#writer.bytes();
   }
 
-  /** Adds a domain. Returns false, and adds nothing, if the body becomes too large; the first domain always fits. */
+  /**
+   * Adds a domain. Returns false, and adds nothing, if the body would become too large. The first domain is always
+   * added.
+   */
   add(series: DomainSeries): boolean {
     const { values, sent, at } = series;
     const before = this.#writer.length;

@@ -21,7 +21,9 @@ export interface SeriesValues {
   readonly starts: Float64Array;
 }
 
-/** The counters of a part that the newest record lacks. */
+/**
+ * A part that the newest record lacks: when its counters began, the last values that had the part, and its index there.
+ */
 interface LostPart {
   readonly start: number;
   readonly last: SeriesValues;
@@ -31,9 +33,9 @@ interface LostPart {
 /**
  * The series of one domain: its newest values, when its counters began, and which series the collector has.
  *
- * libvirt does not say when counters began. When a counter goes down or the domain's id changes, the counters began
- * after the record before. Otherwise the time of the first record counts as the start. OpenTelemetry reads this as
- * "unknown", so the first value does not count as an increase.
+ * libvirt does not say when counters began. When a counter goes down or the domain's id changes, the time of the record
+ * before counts as the start. Otherwise the time of the first record counts as the start. OpenTelemetry reads a start
+ * at the same time as the first value as "unknown", so the first value does not count as an increase.
  */
 export class DomainSeries {
   domain: Domain;
@@ -41,7 +43,7 @@ export class DomainSeries {
   values: SeriesValues | undefined;
   /** When the newest record was sampled, in ms since 1970. */
   at = 0;
-  /** True if the collector lacks something. */
+  /** True if there is something to send to the collector about this domain. */
   isDirty = false;
   /** The values of this domain in the request that is under way. */
   sending: { readonly values: SeriesValues | undefined } | undefined;
@@ -50,7 +52,7 @@ export class DomainSeries {
   sent: { readonly shape: SeriesShape; readonly resource: Uint8Array } | undefined;
   /** The domain's resource as a message, once it was written. */
   resource: Uint8Array | undefined;
-  /** The last known values, to compare the next ones with. */
+  /** The last known values, with which the next values are compared. */
   #last: SeriesValues | undefined;
   #lastId = -1;
   readonly #lost = new Map<string, LostPart>();

@@ -1,11 +1,11 @@
 import { withoutSecrets } from "../../driver/registry.ts";
 import { VirstreamError } from "../../model/error.ts";
 
-/** The command that installs the versions that run on Node 20. */
+/** The command that installs OpenTelemetry's packages, in versions that run on Node 20. */
 const INSTALL =
   "npm install @opentelemetry/api@1 @opentelemetry/otlp-exporter-base@0.223 @opentelemetry/otlp-transformer@0.223 @opentelemetry/resources@2";
 
-/** A component type of OpenTelemetry's semantic conventions. */
+/** The type of this exporter, as OpenTelemetry's semantic conventions name it. */
 const COMPONENT_TYPE = "otlp_http_metric_exporter";
 
 /** The address of the collector, and the headers of requests. */
@@ -43,7 +43,8 @@ export interface Exporter {
 /**
  * Loads OpenTelemetry's exporter: its transport, retries, and configuration by the environment (OTEL_EXPORTER_OTLP_…).
  *
- * @throws VirstreamError `unsupported` when its packages are not installed; `invalid-argument` for an invalid URL or header
+ * @throws VirstreamError `unsupported` when its packages are not installed; `invalid-argument` for an invalid URL or
+ *   header
  */
 export async function loadExporter(options: ExporterOptions): Promise<Exporter> {
   const [{ convertLegacyHttpOptions, createOtlpHttpExportDelegate }, { ProtobufMetricsSerializer }, { envDetector }] =
@@ -66,7 +67,8 @@ export async function loadExporter(options: ExporterOptions): Promise<Exporter> 
         destroyAgent = () => agent.destroy();
         return agent;
       },
-      // The exporter calls this before each attempt. A request that fails while the exporter closes is not sent again.
+      // OpenTelemetry's exporter calls this before each attempt. The error ends its retries, so a request that fails
+      // during `close()` is not sent again.
       headers: async () => {
         if (closed) throw new VirstreamError("connection-closed", "the exporter was closed");
         return configuration.headers();
@@ -132,8 +134,8 @@ function metricsUrl(url: string): string {
 }
 
 /**
- * Converts the report of the official exporter: an error with the HTTP status, an error of Node's, or, after retries,
- * no error.
+ * Converts the reason that OpenTelemetry's exporter gives for a failed request to a VirstreamError. The reason is an
+ * error with the HTTP status, an error of Node's, or undefined after retries without success.
  */
 function failureOf(
   cause: (Error & { readonly code?: unknown; readonly data?: unknown }) | undefined,

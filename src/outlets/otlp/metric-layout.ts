@@ -6,7 +6,7 @@ import { attribute, encoded } from "./protobuf-writer.ts";
 
 /** One series of a record. */
 export interface Point {
-  /** The position of its parameter. */
+  /** The position of its parameter in the record's parameters. */
   readonly position: number;
   readonly isDouble: boolean;
   /** Its attributes, except the name of its device, as fields of a data point. */
@@ -21,7 +21,7 @@ export interface Point {
 
 /** One metric with its series. */
 export interface Metric {
-  /** The fields of its name and unit. */
+  /** The fields with the metric's name and unit, as bytes. */
   readonly header: Uint8Array;
   readonly isSum: boolean;
   readonly points: readonly Point[];
@@ -31,7 +31,7 @@ export interface Metric {
 export interface Device {
   readonly kind: DeviceKind;
   readonly number: number;
-  /** The place of its name in `TypedParams.texts`; −1 when the record has no name. */
+  /** The place of its name in `TypedParams.texts`; −1 when the records have no name for the device. */
   readonly name: number;
 }
 
@@ -56,7 +56,7 @@ export interface NamedDevice {
 
 const NAME_TAG = 0x0a;
 const UNIT_TAG = 0x1a;
-/** The attributes of a NumberDataPoint. */
+/** The tag of the field `attributes` of a NumberDataPoint. */
 export const POINT_ATTRIBUTES_TAG = 0x3a;
 
 /**
@@ -100,8 +100,8 @@ export class MetricLayout {
         allParts[partIndex]!.counters.push(position);
         allParts[partIndex]!.names.push(deviceKey === undefined ? key : key.slice(deviceKey.length));
       }
-      // The unit and the type belong to this key. Only keys that no libvirt sends can have the same name with another
-      // type.
+      // A metric is identified by its name, its unit and its type. Only for keys that no libvirt sends can two metrics
+      // have the same name and different types.
       const metricKey = `${name} ${unit} ${isSum}`;
       let metric = metrics.get(metricKey);
       if (metric === undefined) {
@@ -129,8 +129,8 @@ export class MetricLayout {
   }
 
   /**
-   * The devices as a record names them. A device without a name has libvirt's number as well. So has a second device of
-   * the same name, such as a member of a backing chain.
+   * The devices as a record names them. A device without a name gets libvirt's number as an attribute. A second device
+   * of the same name, such as a member of a backing chain, gets the number besides its name.
    */
   name(params: TypedParams): NamedDevice[] {
     const seen = new Set<string>();

@@ -1,30 +1,31 @@
 import { fieldOf } from "../../model/field/field.ts";
 
 /**
- * The kinds of devices that have names in libvirt, such as `vda` and `vnet0`. The attribute of their series is this
- * name, not libvirt's number.
+ * The kinds of devices that have names in libvirt, such as `vda` and `vnet0`. The series of such a device have its name
+ * as an attribute, and not libvirt's number of the device.
  */
 export type DeviceKind = "block" | "net";
 
-/** The attribute with the name of a device. */
+/** For each kind of device, the key of the attribute that has the device's name. */
 export const DEVICE_ATTRIBUTES: Readonly<Record<DeviceKind, string>> = {
   block: "disk.device",
   net: "network.interface.name",
 };
 
-/** The series of a parameter in OpenTelemetry. */
+/** The metric of a parameter in OpenTelemetry, and the attributes of the parameter's series. */
 export interface MetricName {
   readonly name: string;
   /** The unit in UCUM, as OpenTelemetry requires; empty when the value has no unit. */
   readonly unit: string;
-  /** True if it is a counter: a cumulative, monotonic sum. Anything else is a gauge. */
+  /** True if the parameter is a counter: a cumulative, monotonic sum. Any other parameter is a gauge. */
   readonly isSum: boolean;
   /** All attributes except the name of the device. */
   readonly attributes: readonly (readonly [key: string, value: string | number])[];
-  /** The device of the parameter, if it is of a kind that libvirt names. */
+  /** The device of the parameter, if the device is of a kind that libvirt names. */
   readonly device: { readonly kind: DeviceKind; readonly number: number } | undefined;
   /**
-   * What is reset together if the parameter is of no named device: the counters of one vCPU, or this parameter alone.
+   * For a parameter of no named device: the name of the part whose counters are reset together. The part is one vCPU,
+   * or this parameter alone.
    */
   readonly part: string;
 }
@@ -70,9 +71,9 @@ const UNITS: Readonly<Record<string, string>> = {
 };
 
 /**
- * The series of a parameter. The name is libvirt's key without its numbers, which become attributes:
- * `vcpu.3.time` is the metric `libvirt.domain.vcpu.time` with `vcpu.number` 3. Values keep libvirt's units, because a value that
- * is converted may no longer be exact.
+ * Returns the metric and the attributes of a parameter. The metric's name is libvirt's key without its numbers, which
+ * become attributes: `vcpu.3.time` is the metric `libvirt.domain.vcpu.time` with `vcpu.number` 3. Values keep libvirt's
+ * units, because a value that is converted may no longer be exact.
  */
 export function metricName(key: string): MetricName {
   const segments = key.split(".");

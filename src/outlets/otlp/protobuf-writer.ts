@@ -15,14 +15,16 @@ export class ProtobufWriter {
     this.#view = new DataView(this.#bytes.buffer);
   }
 
-  /** The bytes written so far. The writer uses the same memory again once its length is set back. */
+  /**
+   * The bytes written so far, without a copy: when `length` is set back, the writer writes into the same memory again.
+   */
   bytes(): Uint8Array {
     return this.#bytes.subarray(0, this.length);
   }
 
   /**
-   * Makes room for this many bytes. The methods `text`, `message` and `raw` call it themselves. Before all other
-   * methods, the caller must call it.
+   * Makes room for this many bytes. The methods `text`, `message` and `raw` call it themselves. Before each other
+   * method, the caller must call `reserve`.
    */
   reserve(bytes: number): void {
     const needed = this.length + bytes;
@@ -33,12 +35,12 @@ export class ProtobufWriter {
     this.#view = new DataView(larger.buffer);
   }
 
-  /** One byte: a tag of a field below 16, or a varint below 128. */
+  /** Writes one byte: the tag of a field whose number is below 16, or a varint below 128. */
   byte(value: number): void {
     this.#bytes[this.length++] = value;
   }
 
-  /** A varint of up to 32 bits. */
+  /** Writes a varint of up to 32 bits. */
   varint(value: number): void {
     let rest = value;
     while (rest > 127) {
@@ -48,7 +50,7 @@ export class ProtobufWriter {
     this.#bytes[this.length++] = rest;
   }
 
-  /** 64 bits of a whole number that is exact as a double. A negative number is in two's complement. */
+  /** Writes 64 bits of a whole number that is exact as a double. A negative number is in two's complement. */
   fixed64(value: number): void {
     const high = Math.floor(value / 2 ** 32);
     this.#view.setUint32(this.length, value - high * 2 ** 32, true);
@@ -94,7 +96,7 @@ export function varintSize(value: number): number {
   return value < 128 ? 1 : value < 16_384 ? 2 : value < 2_097_152 ? 3 : value < 268_435_456 ? 4 : 5;
 }
 
-/** Encodes one message. */
+/** Returns the bytes of one message, which the function `write` writes. */
 export function encoded(write: (writer: ProtobufWriter) => void): Uint8Array {
   const writer = new ProtobufWriter(64);
   write(writer);
@@ -102,7 +104,8 @@ export function encoded(write: (writer: ProtobufWriter) => void): Uint8Array {
 }
 
 /**
- * A field with a KeyValue of OpenTelemetry (`key` is field 1; in `value`, field 2, a text is field 1 and a whole number field 3).
+ * Writes a field with a KeyValue of OpenTelemetry. In a KeyValue, `key` is field 1 and `value` is field 2. In `value`,
+ * a text is field 1 and a whole number is field 3.
  */
 export function attribute(writer: ProtobufWriter, tag: number, key: string, value: string | number): void {
   const anyValue = encoded((inner) => {

@@ -26,7 +26,7 @@ const MAX_BODY_BYTES = 16_777_216;
 
 /**
  * After an answer such as HTTP 429, the next push waits at least this long, in ms. The wait doubles after each further
- * such answer.
+ * such answer, up to LONGEST_PAUSE_MS.
  */
 const FIRST_PAUSE_MS = 5_000;
 const LONGEST_PAUSE_MS = 60_000;
@@ -71,7 +71,7 @@ export interface OtlpOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Counts since the start. */
+/** The counts since these pushes began. */
 export interface OtlpFigures {
   /** The requests that the collector took. */
   readonly requests: number;
@@ -85,7 +85,7 @@ export interface OtlpFigures {
   readonly dropped: number;
   /** The data points in the requests that the collector took. */
   readonly points: number;
-  /** The data points that the collector rejected in these requests. */
+  /** Those of `points` that the collector rejected. */
   readonly rejected: number;
 }
 
@@ -96,8 +96,8 @@ export interface OtlpFigures {
  */
 export class OtlpPush implements AsyncDisposable {
   /**
-   * Resolves at the end of the pushes, and never rejects: with undefined after `close()` or an abort, or with the error that ended
-   * the watch.
+   * Resolves at the end of the pushes, and never rejects: with undefined after `close()` or an abort, or with the error
+   * that ended the watch.
    */
   readonly closed: Promise<VirstreamError | undefined>;
   /** The URL to which it pushes, without passwords. */
@@ -134,7 +134,7 @@ export class OtlpPush implements AsyncDisposable {
     });
   }
 
-  /** Counts since the start. */
+  /** The counts since these pushes began. */
   get figures(): OtlpFigures {
     return { ...this.#figures };
   }
@@ -202,7 +202,9 @@ export class OtlpPush implements AsyncDisposable {
     if (isDirty && values !== undefined && values !== sending?.values) this.#figures.dropped++;
   }
 
-  /** Takes the report that a host, or every host, cannot be reached. The values of its domains are then unknown. */
+  /**
+   * Takes the report that a host, or every host, cannot be reached. The values of the host's domains are then unknown.
+   */
   #lose(host: string | undefined): void {
     const names = host === undefined ? undefined : hostNames(host);
     for (const series of this.#series) {
@@ -229,8 +231,8 @@ export class OtlpPush implements AsyncDisposable {
   }
 
   /**
-   * Sends those values of these domains that the collector lacks, in as many requests as needed. Returns false when the
-   * collector cannot be reached.
+   * Sends those values of these domains that the collector lacks, in as many requests as needed. Returns false if a
+   * further request would fail, too.
    */
   async #push(all: Iterable<DomainSeries>): Promise<boolean> {
     const newBatch = () => new Batch(this.#maxBodyBytes, this.#exporter.attributes);
@@ -244,7 +246,7 @@ export class OtlpPush implements AsyncDisposable {
     return batch.written.length === 0 || this.#send(batch);
   }
 
-  /** Sends one request. Returns false if the next one would fail, too. */
+  /** Sends one request. Returns false if the next request would fail, too. */
   async #send({ body, points, written }: Batch): Promise<boolean> {
     if (this.#end.signal.aborted) return false;
     if (points === 0) {
@@ -295,7 +297,8 @@ export class OtlpPush implements AsyncDisposable {
    */
   #refused({ series, values, at }: Written, isLater: boolean): void {
     const isNewest = series.values === values && series.at === at;
-    // The collector must still learn the end of the series, because no newer record will replace this message.
+    // Without values, this message says that the series have ended. It is sent again in any case, because no newer
+    // record will replace it.
     if (values === undefined || (isNewest && isLater)) return;
     this.#figures.dropped++;
     if (isNewest) series.isDirty = false;
@@ -304,7 +307,7 @@ export class OtlpPush implements AsyncDisposable {
   #report(error: VirstreamError | undefined): void {
     const isChange = error?.message !== this.#error?.message;
     this.#error = error;
-    // Calls the program's function in a microtask, so that its errors do not reach the push.
+    // Calls the program's function in a microtask, so that an error that this function throws does not reach the push.
     if (isChange) queueMicrotask(() => this.#onChange(error));
   }
 }

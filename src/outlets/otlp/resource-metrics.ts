@@ -5,9 +5,9 @@ import type { Metric, NamedDevice, Point } from "./metric-layout.ts";
 import { attribute, encoded, type ProtobufWriter, varintSize } from "./protobuf-writer.ts";
 
 /**
- * The messages of opentelemetry/proto/metrics/v1/metrics.proto, written by hand. The serializer of the official SDK takes values
- * as JavaScript numbers, which are not exact beyond 2^53; it cannot write the flag "no recorded value"; and its requests have
- * one resource each. docs/decisions.md compares the two.
+ * The messages of opentelemetry/proto/metrics/v1/metrics.proto, written by hand. The serializer of the official SDK
+ * takes values as JavaScript numbers, which are not exact beyond 2^53; it cannot write the flag "no recorded value";
+ * and its requests have one resource each. docs/decisions.md compares this code with the SDK.
  */
 
 /** Tags. A tag has the number of a field, and the way in which its value is written. */
@@ -34,13 +34,13 @@ const TAG = {
 
 const CUMULATIVE = 2;
 const NO_RECORDED_VALUE = 1;
-/** The greatest value of a signed integer. A greater one is sent as a double. */
+/** The greatest value of a signed integer of 64 bits. A greater value is sent as a double. */
 const MAX_INT64 = 2n ** 63n - 1n;
 
-/** The size of a tag with a value of 64 bits, and of a tag with a value of one byte. */
+/** The bytes of a tag with a value of 64 bits, and of a tag with a value of one byte. */
 const FIXED64_BYTES = 9;
 const BYTE_FIELD_BYTES = 2;
-/** The tags and lengths of one data point or metric need less than this. */
+/** The tags and lengths of one data point or metric need fewer bytes than this. */
 const OVERHEAD_BYTES = 64;
 
 const SCOPE = encoded((writer) => {
@@ -149,7 +149,7 @@ function writeResourceMetrics(
   sizeOf: PointSize,
   write: (point: Point) => void,
 ): number {
-  // The length of a message comes before it, so sizes are computed first, from the inside out.
+  // The length of a message comes before the message, so all sizes are computed first, from the inside out.
   const pointSize = (point: Point) => sizeOf(point) + point.attributes.length + deviceOf(point, devices).length;
   const sections: { metric: Metric; points: readonly Point[]; dataSize: number; size: number }[] = [];
   let scopeSize = SCOPE.length;
@@ -201,7 +201,7 @@ function deviceOf({ device }: Point, devices: readonly NamedDevice[]): Uint8Arra
   return device < 0 ? NOTHING : devices[device]!.attributes;
 }
 
-/** The bytes of a field with a message of this many bytes. */
+/** The number of bytes of a field that contains a message of this many bytes. */
 function fieldSize(bytes: number): number {
   return 1 + varintSize(bytes) + bytes;
 }

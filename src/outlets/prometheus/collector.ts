@@ -17,21 +17,23 @@ export interface Collection {
   readonly records: readonly (DomainStatsRecord | undefined)[];
   /** The hosts that cannot be reached; undefined: no host can be reached. */
   readonly absent: ReadonlySet<string> | undefined;
-  /** True if the time was over before each host had been swept. */
+  /** True if the time for collecting was over before each host had been swept. */
   readonly cutShort: boolean;
 }
 
 const NOTHING: Collection = { records: [], absent: undefined, cutShort: false };
 
-/** The records of another subscriber's watch are good enough if its interval is at most this long, in ms. */
+/**
+ * A page may have the records of another subscriber's watch if the interval of that watch is at most this long, in ms.
+ */
 const MAX_BORROWED_INTERVAL_MS = 5_000;
 /**
  * For this many ms after a sweep, further scrapes get its records, so that scrapes that come together cost one sweep.
  */
 const REUSE_MS = 1_000;
 /**
- * The deadline of a domain is at most this share of the scraper's time, so that its record arrives before the page is
- * made.
+ * The deadline of a domain is at most this share of the time for collecting records, so that its record arrives before
+ * the page is made.
  */
 const DEADLINE_SHARE = 0.6;
 
@@ -43,7 +45,7 @@ export interface PageSelection {
   readonly names?: readonly string[];
 }
 
-/** A sweep for the scrapes that came since it began. */
+/** A sweep that several scrapes share: those that come from its beginning until REUSE_MS after its end. */
 interface SharedSweep {
   readonly done: Promise<Collection>;
   /** The records so far. */
@@ -51,8 +53,9 @@ interface SharedSweep {
 }
 
 /**
- * Gets the records for pages: from a watch that it keeps; otherwise from a watch that runs for others; otherwise by a
- * sweep, which simultaneous scrapes share. It never rejects. Hosts that it cannot reach are absent.
+ * Gets the records for pages: from a watch that it keeps; otherwise from a watch that runs for other subscribers;
+ * otherwise by a sweep, which simultaneous scrapes share. `collect` never rejects. Hosts that cannot be reached are in
+ * `absent`.
  */
 export class Collector {
   readonly #connection: Connection;
@@ -118,8 +121,8 @@ export class Collector {
   }
 
   /**
-   * The watch with the shortest interval, of those watches that run for others and have everything that the families
-   * need.
+   * The watch with the shortest interval, of those watches that run for other subscribers and have everything that the
+   * families need.
    */
   #borrowed(): Feed | undefined {
     const feeds = [...this.#connection.sampling.watched.values()]

@@ -43,7 +43,7 @@ export const ROW_FAMILIES: readonly Family[] = [
     "What the guest uses of the memory that it sees, in percent.",
     (row, add) => add(row.labels, usedPercent(row)),
   ),
-  // In libvirt, 0 means never.
+  // In libvirt, 0 means that the guest has never reported its memory. Then there is no sample.
   ofRow(
     "libvirt_domain_memory_stats_last_update_timestamp_seconds",
     "When the guest last reported its memory.",

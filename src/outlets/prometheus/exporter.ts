@@ -15,7 +15,7 @@ import { DIALECTS, type Dialect, FAMILY_GROUPS, type Family, type SelfFigures } 
 import { PAGE_EXTRAS, type PageExtra } from "./info/extras.ts";
 import { prepareRows, type Row } from "./row.ts";
 
-/** The time limit of a reader that does not state one, in ms: Prometheus's own default. */
+/** The time limit of a page if the caller states none, in ms. It is Prometheus's own default. */
 const DEFAULT_BUDGET_MS = 10_000;
 /** How long the first page with domains waits for their definitions, in ms. */
 const FIRST_DEFINITIONS_MS = 1_000;
@@ -29,30 +29,30 @@ export interface ExporterOptions {
   /** Selects the names of families where the two common exporters differ. Default `tinkoff`. */
   readonly dialect?: Dialect;
   /**
-   * Keep a watch with this interval, in ms, and answer every scrape from it. Default: no watch; a scrape is answered from a watch
-   * that runs for others, or by a sweep.
+   * Keep a watch with this interval, in ms, and answer every scrape from it. Default: no watch; a scrape is answered
+   * from a watch that runs for other subscribers, or by a sweep.
    */
   readonly intervalMs?: number;
   /**
-   * The groups of statistics that pages have, of `state`, `cpu-total`, `balloon`, `vcpu`, `interface` and `block`. Default: all of
-   * these.
+   * The groups of statistics that pages have, chosen from `state`, `cpu-total`, `balloon`, `vcpu`, `interface` and
+   * `block`. Default: all of these.
    */
   readonly groups?: readonly KnownGroup[];
   /** Patterns for the names of the domains that pages have, as in queries, such as `web-*`. Default: every domain. */
   readonly names?: readonly string[];
   /**
-   * Texts of the domains' definitions that become labels of `libvirt_domain_metadata_info`, each as `NAME=PATH`, such as
-   * `team={urn:example:billing}account/team`: docs/prometheus.md. Default: none.
+   * Texts of the domains' definitions that become labels of `libvirt_domain_metadata_info`, each as `NAME=PATH`, such
+   * as `team={urn:example:billing}account/team`: docs/prometheus.md. Default: none.
    */
   readonly metadata?: readonly string[];
   /**
-   * Families that cost the hypervisor more calls. `blkiotune`: the I/O limits of disks. `vcpu-cpu`: the CPUs that virtual CPUs run
-   * on. `pools`: the storage pools. Default: none.
+   * Families that cost the hypervisor more calls. `blkiotune`: the I/O limits of disks. `vcpu-cpu`: the CPUs that
+   * virtual CPUs run on. `pools`: the storage pools. Default: none.
    */
   readonly extras?: readonly PageExtra[];
 }
 
-/** The members of ExporterOptions. */
+/** The members of ExporterOptions, with the valid values of each. */
 export const EXPORTER_MEMBERS = {
   dialect: [DIALECTS.join(", "), (dialect) => DIALECTS.includes(dialect as Dialect)],
   intervalMs: undefined,
@@ -70,7 +70,7 @@ export const EXPORTER_MEMBERS = {
 
 /**
  * Makes pages for Prometheus with the statistics of a connection's domains. Domains that do not answer delay no page:
- * see `libvirt_domain_scrape_status`. Closing it does not close the connection.
+ * see `libvirt_domain_scrape_status`. Closing the exporter does not close the connection.
  */
 export class Exporter implements AsyncDisposable {
   readonly #connection: Connection;
@@ -109,17 +109,17 @@ export class Exporter implements AsyncDisposable {
   }
 
   /**
-   * Begins to read the domains' definitions. Without this call, the first page begins it. Resolves with the error if
-   * pages have no series about the identity of domains, otherwise with undefined.
+   * Begins to read the domains' definitions. Without this call, the first page begins to read them. Resolves with the
+   * error if pages have no series about the identity of domains, otherwise with undefined.
    */
   identities(): Promise<VirstreamError | undefined> {
     return this.#identities.open();
   }
 
   /**
-   * Begins to read the storage pools. Without this call, the first page begins it. Resolves after a second at most,
-   * with the error if pages have no series of storage pools. Resolves with undefined if they have such series, or the
-   * options do not ask for them.
+   * Begins to read the storage pools. Without this call, the first page begins to read them. Resolves after a second at
+   * most, with the error if pages have no series of storage pools. Resolves with undefined if they have such series, or
+   * the options do not ask for them.
    */
   async pools(): Promise<VirstreamError | undefined> {
     if (!this.#hasPools) return undefined;
@@ -185,7 +185,10 @@ export class Exporter implements AsyncDisposable {
     this.close();
   }
 
-  /** Only the first page waits for definitions. Later pages have the definitions that were read before the page. */
+  /**
+   * Only the first page with domains waits for definitions. Later pages have the definitions that are known when they
+   * are made.
+   */
   async #firstDefinitions(records: readonly (DomainStatsRecord | undefined)[], timeLeftMs: number): Promise<void> {
     if (this.#waited || records.length === 0) return;
     this.#waited = true;

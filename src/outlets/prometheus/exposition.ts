@@ -17,8 +17,8 @@ const CHUNK_CHARACTERS = 65_536;
 const ROWS_PER_CHUNK = 512;
 
 /**
- * Converts a value to Prometheus's unit. It divides, as other exporters do, because a multiplication by 1e-9 would
- * differ in the last digit.
+ * Converts a value to Prometheus's unit. For ns it divides, as other exporters do, because a multiplication by 1e-9
+ * would differ in the last digit.
  */
 const CONVERT: Readonly<Record<LibvirtUnit, (value: number) => number>> = {
   "": (value) => value,
@@ -30,8 +30,9 @@ const CONVERT: Readonly<Record<LibvirtUnit, (value: number) => number>> = {
 const UNIT = /_(seconds|bytes)$/;
 
 /**
- * The page of these families, in chunks of bounded size and time. Between two chunks the caller may give the event loop a turn and
- * wait for its reader. Each family occurs once, with all its samples. A family without samples is left out.
+ * The page of these families, in chunks of bounded size and time. Between two chunks the caller may give the event loop
+ * a turn and wait until the scraper has read. Each family occurs once, with all its samples. A family without samples
+ * is left out.
  */
 export function* expose(families: readonly Family[], host: Host, format: ExpositionFormat): Generator<string> {
   for (const family of families) {

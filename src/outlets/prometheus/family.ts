@@ -5,14 +5,17 @@ import type { PartName } from "./record-layout.ts";
 import type { Row } from "./row.ts";
 
 /**
- * The two common exporters have different names for some families. The dialect selects the names of one exporter, or of
- * both.
+ * The two common exporters of libvirt have different names for some families. The dialect selects the names of one
+ * exporter, or of both.
  */
 export const DIALECTS = ["tinkoff", "inovex", "both"] as const;
 /** The name of a dialect. */
 export type Dialect = (typeof DIALECTS)[number];
 
-/** Units of libvirt's values. Prometheus uses seconds instead of ns, and bytes instead of KiB. */
+/**
+ * Units of libvirt's values. Prometheus uses seconds instead of ns, and bytes instead of KiB. With an empty unit, the
+ * value is not converted.
+ */
 export type LibvirtUnit = "ns" | "KiB" | "";
 
 /**
@@ -56,7 +59,7 @@ export type Source =
   | { readonly of: PartName; readonly field: string; readonly unit: LibvirtUnit }
   /** Computed from each row. */
   | { readonly of: "row"; readonly write: (row: Row, add: AddSample) => void }
-  /** Computed once. */
+  /** Computed once for each page. */
   | { readonly of: "host"; readonly write: (host: Host, add: AddSample) => void };
 
 /** A metric family: its name in Prometheus's text format, the source of its samples, and its meaning. */
@@ -70,7 +73,7 @@ export interface Family {
   readonly help: string;
 }
 
-/** A gauge that is computed from each row. */
+/** Makes a family of type gauge whose samples are computed from each row. */
 export function ofRow(
   name: string,
   help: string,
@@ -80,7 +83,7 @@ export function ofRow(
   return { name, type: "gauge", help, source: { of: "row", write }, ...(dialect && { dialect }) };
 }
 
-/** A family that is computed once; by default a gauge. */
+/** Makes a family whose samples are computed once for each page; by default of type gauge. */
 export function ofHost(
   name: string,
   help: string,

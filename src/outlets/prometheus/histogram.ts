@@ -1,7 +1,7 @@
 /** The upper bounds of the buckets, in seconds. */
 const BOUNDS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10] as const;
 
-/** How many values there were up to each bound, since the start. */
+/** For each bound, counts the values up to this bound, since the histogram was made. */
 export class Histogram {
   /** The counts by bound. Each count includes the counts of the smaller bounds. */
   readonly buckets: Map<number, number> = new Map(BOUNDS.map((bound) => [bound, 0]));

@@ -1,5 +1,5 @@
 /**
- * Pages for Prometheus.
+ * Makes pages of metrics for Prometheus.
  *
  * @module virstream/prometheus
  */

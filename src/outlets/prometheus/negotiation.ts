@@ -1,6 +1,9 @@
 import type { ExpositionFormat } from "./exposition.ts";
 
-/** By media type: the format, and the versions of it that this exporter writes. The first version is the default. */
+/**
+ * By media type: the format, and the versions of the format that a request may name. The page always has the first
+ * version.
+ */
 const OFFERS: Readonly<Record<string, { readonly format: ExpositionFormat; readonly versions: readonly string[] }>> = {
   "application/openmetrics-text": { format: "openmetrics", versions: ["1.0.0", "0.0.1"] },
   "text/plain": { format: "text", versions: ["0.0.4"] },

@@ -19,7 +19,10 @@ export interface PartLayout {
   readonly positions: ReadonlyMap<string, number>;
 }
 
-/** The positions of the numbers in records of one schema, computed once for the thousands of records that share it. */
+/**
+ * The positions of the numeric parameters in records of one schema, computed once for the thousands of records that
+ * share the schema.
+ */
 export class RecordLayout {
   /** The layout of a schema; the same object for the same schema. */
   static readonly of: (schema: Schema) => RecordLayout = perObject((schema: Schema) => new RecordLayout(schema));
@@ -36,7 +39,9 @@ export class RecordLayout {
     this.net = partsOf("net", schema);
   }
 
-  /** The position of a number of the domain; −1 if the records do not have it. */
+  /**
+   * The position of a domain's numeric parameter in `TypedParams.doubles`; −1 if the records do not have the parameter.
+   */
   position(key: string): number {
     const position = this.#schema.position(key);
     return position >= 0 && isNumeric(this.#schema.types[position]!) ? position : -1;

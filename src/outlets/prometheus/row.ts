@@ -10,9 +10,9 @@ const ROWS_PER_STEP = 500;
 export interface Row {
   readonly record: DomainStatsRecord;
   readonly layout: RecordLayout;
-  /** The labels of the domain's series, between the braces. */
+  /** The labels of the domain's series, as the text between the braces. */
   readonly labels: string;
-  /** The same labels with the braces and a space. */
+  /** The same text with the braces around it and a space after it. */
   readonly braced: string;
   /** The parts that have a label of their own, with the labels of their series. */
   readonly vcpu: readonly LabelledPart[];
@@ -29,15 +29,15 @@ export interface Row {
 /** A disk, an interface or a virtual CPU. */
 export interface LabelledPart {
   readonly part: PartLayout;
-  /** The labels of its series, with the braces and a space. */
+  /** The labels of its series, as text with the braces around it and a space after it. */
   readonly braced: string;
 }
 
-/** The inputs for rows. */
+/** The inputs of `prepareRows`, besides the records. */
 export interface RowOptions {
   /** True if the series have the label `host`. */
   readonly several: boolean;
-  /** The steady time, in ms. */
+  /** The present time on the steady clock, in ms. */
   readonly now: number;
   /** Returns the steady time since which a domain has not answered, in ms; undefined: it answered. */
   readonly stuckSince: (domain: Domain) => number | undefined;
@@ -46,8 +46,8 @@ export interface RowOptions {
 }
 
 /**
- * Prepares rows, a few per step so that the caller can give the event loop a turn between two steps. A domain that is gone has no
- * row. If two domains have the same labels, only one has a row: the running one, or the first.
+ * Prepares rows, a few per step so that the caller can give the event loop a turn between two steps. A domain that is
+ * gone has no row. If two domains have the same labels, only one has a row: the running one, or the first.
  */
 export function* prepareRows(
   records: Iterable<DomainStatsRecord | undefined>,
@@ -97,8 +97,8 @@ function partsOf(
 }
 
 /**
- * The parts with a name. If two parts have the same name, as the images of one disk do, only the first is in the
- * result.
+ * The parts with a name that is not in `without`. If two parts have the same name, as the images of one disk do, only
+ * the first is in the result.
  */
 function named(
   parts: readonly PartLayout[],
@@ -118,7 +118,7 @@ function named(
 
 const NONE: readonly string[] = [];
 
-/** The targets of CD-ROM and floppy drives. They have no series, as in the other exporters. */
+/** The targets of CD-ROM and floppy drives. These drives have no series, as in the two common exporters of libvirt. */
 function removableDrives(definition: DomainDefinition | undefined): readonly string[] {
   const drives = definition?.disks.filter(({ removable }) => removable) ?? [];
   return drives.length === 0 ? NONE : drives.map(({ target }) => target);
@@ -131,7 +131,7 @@ export function labelText(labels: Readonly<Record<string, string>>): string {
     .join(",");
 }
 
-/** A label's value as both formats write it. */
+/** A label's value as Prometheus's text format and OpenMetrics write it. */
 export function escapeLabel(value: string): string {
   if (!/["\\\n]/.test(value)) return value;
   return value.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n");

@@ -1,7 +1,10 @@
 import { DomainMap } from "../../model/domain-map.ts";
 import { type Domain, type DomainStatsRecord, isUnanswered } from "../../model/record.ts";
 
-/** Remembers since when domains have not answered: the steady time of the first record without an answer. */
+/**
+ * Remembers since when domains have not answered: the steady time of the first record without an answer since the last
+ * answer.
+ */
 export class Streaks {
   #since = new DomainMap<number>();
 

@@ -31,7 +31,7 @@ export interface RecordingFigures {
 export interface ActiveRecording extends AsyncDisposable {
   /** The file that is written. */
   readonly path: string;
-  /** The figures as they are now. */
+  /** The figures. This object changes while the recording goes on. */
   readonly figures: RecordingFigures;
   /**
    * Resolves at the end: after `close()`, when the connection is closed, or when a replay that is recorded ends.
@@ -90,11 +90,11 @@ export async function startRecording(
   const ended = finished.then(async (error) => {
     recorder.close();
     await writer.close();
-    // The disk may have had no room for the last frames.
+    // Also after a regular end, the disk may have had no room for the last frames.
     const failure = error === undefined || isRegularEnd(error) ? writer.error : error;
     if (failure !== undefined) throw failure;
   });
-  // Without this, a program that only calls close() would end by an unhandled rejection.
+  // Without this, a recording that fails would end a program that does not use `ended`, by an unhandled rejection.
   ended.catch(() => {});
   const close = (): Promise<void> => {
     finish(undefined);

@@ -27,7 +27,7 @@ export class FrameWriter {
   readonly #path: string;
   readonly #rotation: Rotation;
   #file: FileHandle;
-  /** Where the next frame is written. */
+  /** The size of the file in bytes: the next frame is written there. */
   #size: number;
   /** The time of the file's first frame, in ms since 1970; undefined: it has none. */
   #begunAt: number | undefined;
@@ -79,7 +79,7 @@ export class FrameWriter {
     return this.#writing === undefined;
   }
 
-  /** True if the file has reached its size or age. @param now in ms since 1970 */
+  /** True if the file has reached the size or the age at which it is rotated. @param now in ms since 1970 */
   mustRotate(now: number): boolean {
     const { bytes = Number.POSITIVE_INFINITY, ageMs = Number.POSITIVE_INFINITY } = this.#rotation;
     return this.#nextSize >= bytes || now - (this.#begunAt ?? now) >= ageMs;

@@ -18,7 +18,10 @@ import { profileOf, type WireMessage } from "../../wire/profile.ts";
 import { BEAT_MS } from "../../wire/protocol.ts";
 import type { FrameWriter } from "./frame-writer.ts";
 
-/** A record waits at most this long for others, in ms, because fewer frames make a smaller file. */
+/**
+ * A record waits at most this long for other records, in ms, so that they share a frame. Fewer frames make a smaller
+ * file.
+ */
 const COALESCE_MS = 20;
 /**
  * The next key frame comes when the frames after a key frame have this many times its bytes. So key frames take about a
@@ -33,7 +36,7 @@ const CHANNEL = 1;
 export interface RecorderClocks {
   /** A steady clock, for the time between frames. */
   readonly clock?: Clock;
-  /** The time in ms since 1970. */
+  /** Returns the time in ms since 1970. */
   readonly wallNow?: () => number;
 }
 
@@ -42,16 +45,16 @@ export interface RecorderOptions extends RecorderClocks {
   readonly feed: Feed;
   readonly writer: FrameWriter;
   readonly source: { readonly host: string; readonly hypervisor: string };
-  /** The groups of the query. */
+  /** The groups of the query, as a bit mask. */
   readonly groups: number;
   /** Called once, when the feed has ended. */
   readonly over: (error: VirstreamError) => void;
 }
 
 /**
- * Writes the events of a feed as a server would send them: messages with the differences to the records before, and a new snapshot of
- * all records from time to time. When the disk is too slow, it leaves events out, and then writes a snapshot: the
- * numbers of the ticks show how many are missing.
+ * Writes the events of a feed as a server would send them: messages with the differences to the records before, and a
+ * new snapshot of all records from time to time. When the disk is too slow, it leaves events out, and then writes a
+ * snapshot. The numbers of the ticks show how many ticks are missing.
  */
 export class Recorder implements FeedListener {
   /** Counts of everything that was recorded. */
@@ -124,7 +127,7 @@ export class Recorder implements FeedListener {
     if (this.#isBehind) return;
     if (this.#keyDue) {
       this.#flushNow();
-      // A file begins with a key frame.
+      // A file begins with a key frame, so this is the place to rotate.
       if (this.#rotationDue) writer.rotate();
       this.#rotationDue = false;
       this.#writeKey();
@@ -166,7 +169,10 @@ export class Recorder implements FeedListener {
     this.#isBehind = writer.isBehind;
   }
 
-  /** A key frame: the description, the welcome, and the newest record of each domain. The encoder must have no open message. */
+  /**
+   * Writes a key frame: the description, the `welcome` message, and the newest record of each domain. The encoder must
+   * have no open message.
+   */
   #writeKey(): void {
     const { feed, source } = this.#options;
     const { epoch, intervalMs, steadyMs } = this.#description;

@@ -34,7 +34,10 @@ const LIMITS: readonly (readonly [name: string, field: string, help: string])[] 
   ["size_iops_bytes", "size_iops_sec", "The size up to which a request counts as one."],
 ];
 
-/** The families that need further calls, and so exist only on request. In libvirt, 0 means that there is no limit. */
+/**
+ * The families of I/O limits and of virtual CPUs' places, which need further calls and so exist only on request, and
+ * the family of versions. In libvirt, a limit of 0 means that there is no limit.
+ */
 export const EXTRA_FAMILIES: readonly Family[] = [
   ...LIMITS.map(([name, field, help]) =>
     ofRow(`libvirt_domain_block_stats_${name}`, `${help} 0: no limit.`, ({ description, labels }, add) => {

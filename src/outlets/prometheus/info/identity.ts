@@ -5,7 +5,10 @@ import { labelText } from "../row.ts";
 
 type Labels = Readonly<Record<string, string>>;
 
-/** A family whose samples are 1, with a domain's identity as labels. `write` gets rows whose definition is known. */
+/**
+ * A family whose samples are 1, with a domain's identity as labels. `labelsOf` is called only for rows whose definition
+ * is known.
+ */
 function info(
   name: string,
   dialect: Family["dialect"],
@@ -37,7 +40,9 @@ function bridged({ interfaces }: DomainDefinition): readonly InterfaceDefinition
   return interfaces.filter(({ bridge, interfaceId }) => bridge !== "" || interfaceId !== "");
 }
 
-/** The families that name a domain, its disks and its interfaces; the labels of each dialect are those of its exporter. */
+/**
+ * The families that name a domain, its disks and its interfaces; the labels of each dialect are those of its exporter.
+ */
 export const IDENTITY_FAMILIES: readonly Family[] = [
   info(
     "libvirt_domain_info_meta",
