@@ -38,7 +38,7 @@ interface RunningWatch {
   remove(member: Member): void;
 }
 
-/** The dependencies of an aggregate, which tests replace. */
+/** The dependencies of an aggregate. Tests replace them. */
 export interface AggregateDependencies {
   /** How to open one host. Default: by the scheme of its URI. */
   readonly open?: OpenDriver;
@@ -98,8 +98,9 @@ export class AggregateDriver implements Driver {
    * retried.
    *
    * @throws VirstreamError `invalid-argument` for no URI, a URI that is named twice, or two URIs of one host; a
-   *   driver's error that retrying cannot cure (`invalid-uri`, `unauthenticated`, …); when no host could be reached,
-   *   their common error, or `connection-lost`. With `waitForFirstConnection` this last case is not an error.
+   *   driver's error that retrying cannot cure (`invalid-uri`, `unauthenticated`, …). If no host could be reached: the
+   *   error code of the hosts if all have the same one, otherwise `connection-lost`. With `waitForFirstConnection` this
+   *   last case is not an error.
    */
   static async open(
     sources: readonly (string | HostSource)[],
@@ -135,12 +136,12 @@ export class AggregateDriver implements Driver {
     return [...new Set(this.#members.flatMap(({ driver }) => driver?.hypervisor.split(",") ?? []))].join(",");
   }
 
-  /** The hosts' names with commas between them; the URI of a host that was never reachable. */
+  /** The hosts' names with commas between them. A host that was never reachable has its URI in place of a name. */
   get host(): string {
     return this.#hosts.of(this.#members.map((member) => member.name));
   }
 
-  /** The groups that every host permits. */
+  /** The groups that every host permits; undefined if no host has such a limit. */
   get permittedGroups(): readonly string[] | undefined {
     const lists = this.#members.flatMap(({ driver }) => (driver?.permittedGroups && [driver.permittedGroups]) ?? []);
     return lists.length === 0 ? undefined : lists.reduce((a, b) => a.filter((group) => b.includes(group)));
@@ -254,8 +255,8 @@ export class AggregateDriver implements Driver {
    * Adds a host. Resolves when the host has answered or failed once. From then on at the latest, sweeps and watches
    * cover it. The driver keeps trying a host that it could not reach.
    *
-   * @throws VirstreamError `invalid-argument` for a host that the aggregate already has; `connection-closed`; an error
-   *   of the host that retrying cannot cure: then the host is not added
+   * @throws VirstreamError `invalid-argument` for a host that the aggregate already has; `connection-closed` after
+   *   close(); an error of the host that retrying cannot cure. In all these cases, the host is not added.
    */
   async add(source: string | HostSource): Promise<void> {
     const uri = checkSource(source, this.#members.length);
@@ -305,7 +306,9 @@ export class AggregateDriver implements Driver {
     this.#ownership.remove(member.number);
   }
 
-  /** Listeners get `degraded` and `connected` for one host at a time, and `closed` for all together. */
+  /**
+   * Each status that a listener gets is of one host and has its `uri`, except the `closed` of the whole connection.
+   */
   onStatus(listener: StatusListener): () => void {
     return this.#listeners.add(listener);
   }

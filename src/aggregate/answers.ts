@@ -33,8 +33,8 @@ export interface Answer {
 }
 
 /**
- * Sweeps all hosts at the same time. A host that cannot be reached also yields an answer. An error that the query
- * causes fails the sweep.
+ * Sweeps all hosts at the same time. A host that cannot be reached also yields an answer, with its error. An error that
+ * the query causes fails the sweep.
  *
  * @param expect called with the number of domains of each host that reports this number
  */
@@ -62,9 +62,9 @@ export function answersOf(
 }
 
 /**
- * Several streams as one, in the order in which their items are ready: a silent source does not delay the others. A
- * source is pulled again when the consumer is done with its item, so back pressure reaches every source. Begins with
- * the first pull; ends when all sources have ended, or with the error of one source.
+ * Joins several streams to one, in the order in which their items are ready: a silent source does not delay the others.
+ * A source is pulled again when the consumer is done with the source's last item, so back pressure reaches every
+ * source. The merge begins with the first pull. It ends when all sources have ended, or with the error of one source.
  *
  * @param sources each gets a signal of its own that is aborted when the merge ends, for whatever reason
  * @param signal when it is aborted, the merge ends as if the consumer had left

@@ -16,14 +16,14 @@ export interface HostWatchOptions {
   readonly cadence: Cadence;
   readonly ownership: Ownership;
   readonly clock: Clock;
-  /** Gets the host's events, with domains that belong to the aggregate; its `end` is not called. */
+  /** Gets the host's events, with domains that belong to the aggregate. HostWatch never calls its `end`. */
   readonly sink: WatchSink;
   /** Called when the host has refused the query before it sent anything. */
   readonly refused: (error: VirstreamError) => void;
 }
 
 interface WatchedDomain {
-  /** The domain as its own driver names it. */
+  /** The domain as the object that the host's own driver uses. */
   readonly domain: Domain;
   /**
    * The same domain as a domain of the aggregate. All its records share this object, so that readers recognize it
@@ -34,11 +34,11 @@ interface WatchedDomain {
 
 /** A host that was reported as degraded. */
 interface Degraded {
-  /** True for a host that the source serves, false for the source itself. */
+  /** False for the member's source itself. True for a host behind it: the source may be a server of several hosts. */
   readonly behind: boolean;
-  /** True if an event of the present watch reported it. */
+  /** True if the host was reported as degraded during the present watch of this member. */
   reported: boolean;
-  /** The reason that was reported last. */
+  /** The message of the error that was reported last. */
   message: string | undefined;
 }
 
@@ -101,7 +101,8 @@ export class HostWatch implements WatchSink {
         continue;
       }
       if (!member.isSelected(query)) {
-        // The host had no name when it was reported as degraded, or it has another name now.
+        // The query does not select this host under its present name. Perhaps it had no name before, or another one.
+        // What was reported of the host is taken back.
         for (const host of [...this.#degraded.keys()]) this.#connected(host);
         for (const { domain } of [...this.#known]) this.#gone(domain);
         sink.flush();
@@ -111,7 +112,8 @@ export class HostWatch implements WatchSink {
       const error = await this.#watch(driver);
       if (error === undefined) return;
       if (error.code === "end-of-recording") {
-        // The feed keeps the domains of this host as they were at the end, beside those of the other hosts.
+        // The feed keeps the domains of this host as they were at the end of the recording, and the other hosts
+        // continue.
         this.#degrade(member.name, error, { behind: false, reported: false });
         return;
       }
@@ -176,7 +178,8 @@ export class HostWatch implements WatchSink {
     if (event.type === "status") this.#connected(host);
     if (event.type === "gap") sink.event({ ...event, host });
     if (event.type !== "sync") return;
-    // Before its first sync, a watch reports which of the hosts that its source serves are degraded.
+    // Before its first sync, a watch reports which of the hosts that its source serves are degraded. So at a sync, the
+    // hosts that it has not reported are connected.
     this.#recovered(true);
     this.#left(event.host);
     sink.event({ ...event, host });
@@ -207,7 +210,7 @@ export class HostWatch implements WatchSink {
         resolve(error);
       };
     });
-    // Each sweep of the sampler has a timeout of its own.
+    // A driver without its own watch is swept by the sampler, and each of these sweeps has a timeout.
     if (driver.watch !== undefined) void this.#listen(driver, over.signal);
     try {
       const stop = member.watch(member.queryFor(query), cadence, this);
@@ -256,7 +259,10 @@ export class HostWatch implements WatchSink {
     this.refuses = false;
   }
 
-  /** Reports as connected each degraded host that the present watch has not reported as degraded again. */
+  /**
+   * Reports as connected each degraded host that the present watch has not reported as degraded again: the hosts behind
+   * the source if `behind` is true, otherwise the source itself.
+   */
   #recovered(behind: boolean): void {
     for (const [host, degraded] of this.#degraded) {
       if (degraded.behind === behind && !degraded.reported) this.#connected(host);

@@ -7,7 +7,10 @@ import type { Domain, DomainStatsRecord } from "../model/record.ts";
 const MAX_KNOWN = 100_000;
 
 const { active, inactive, persistent, transient, running, paused, shutoff, other } = LIST_FILTERS;
-/** The filters that may apply to a domain with an id, and those that may apply to a domain without one. */
+/**
+ * The filters that an active domain, whose id is not −1, may pass. INACTIVE_TRAITS has the filters that an inactive
+ * domain may pass.
+ */
 const ACTIVE_TRAITS = active | persistent | transient | running | paused | other;
 const INACTIVE_TRAITS = inactive | persistent | transient | shutoff | other;
 
@@ -31,8 +34,8 @@ export class KnownDomains extends DomainMap<KnownDomain> {
 }
 
 /**
- * Returns a function that says whether a query selects a domain. The function knows of the domain's state only what the
- * domain's id shows.
+ * Returns a function that says whether a query selects a domain. Of the domain's state, the function knows only what
+ * the domain's id shows: whether the domain is active.
  */
 export function selectorOf({ flags, names, hosts }: Query): (domain: Domain) => boolean {
   const [isNamed, isOfHost] = [matcherOf(names), matcherOf(hosts)];

@@ -24,7 +24,7 @@ type Pulled = IteratorResult<Chunk> | undefined;
  */
 export const GRACE_MS = 1_000;
 
-/** Errors that a query causes. A host that answers with one of them can be reached. */
+/** The codes of the errors that a query causes. A host that answers with one of them can be reached. */
 const FAULTS_OF_THE_QUERY: ReadonlySet<ErrorCode> = new Set([
   "invalid-argument",
   "unknown-group",
@@ -35,7 +35,7 @@ const FAULTS_OF_THE_QUERY: ReadonlySet<ErrorCode> = new Set([
   "unsupported",
 ]);
 
-/** The inputs of a member, the same for all members of an aggregate. */
+/** The inputs of a member. Only `openOptions` may differ between the members of an aggregate. */
 export interface MemberOptions {
   readonly open: OpenDriver;
   readonly openOptions: OpenOptions;
@@ -62,7 +62,7 @@ export class Member {
   readonly number: number;
   /** Its URI as the program gave it, which may have secrets. */
   readonly given: string;
-  /** Its name in this aggregate, if its URI has one. */
+  /** Its name in this aggregate, if its URI gives it one with `label=`. */
   readonly label: string | undefined;
   /** The domains that it had when it last answered. */
   known = new KnownDomains();
@@ -121,7 +121,7 @@ export class Member {
 
   /**
    * The query for its driver. If the driver has one host, the query has no `hosts`: the aggregate has already selected
-   * the host by its own name for it.
+   * the host by the name that the host has in the aggregate.
    */
   queryFor(query: Query): Query {
     if (query.hosts === undefined || this.driver?.host.includes(",")) return query;
@@ -134,7 +134,7 @@ export class Member {
     return this.reconnector.unreachable;
   }
 
-  /** Why the last attempt failed; undefined while it is reachable. */
+  /** The error of the last loss or the last failed attempt; undefined while the host is reachable. */
   get error(): VirstreamError | undefined {
     return this.reconnector.error;
   }
@@ -184,8 +184,8 @@ export class Member {
   }
 
   /**
-   * Resolves with the error that makes the host unreachable, or with undefined. Asks the host if its state is not
-   * known.
+   * Resolves with the error that makes the host unreachable, or with undefined if the host answers. Asks the host,
+   * unless it counts as unreachable already.
    */
   async probe(driver: Driver): Promise<VirstreamError | undefined> {
     if (this.unreachable !== undefined) return this.unreachable;
@@ -217,7 +217,7 @@ export class Member {
     this.#released = closeHost(open, error);
   }
 
-  /** Marks the host as unreachable. Ignored if this driver was replaced in the meantime. */
+  /** Marks the host as unreachable, unless this driver was replaced in the meantime. Returns the error for queries. */
   markUnreachable(cause: VirstreamError, driver: Driver): VirstreamError {
     const open = this.#open;
     if (open?.driver === driver) this.reconnector.lost(cause, open);

@@ -19,13 +19,13 @@ interface Best {
 interface Open {
   readonly selector: DomainSelector;
   readonly ordinal: number;
-  /** The hosts that have sent a record. */
+  /** The hosts that have sent a record for this selector. */
   readonly answered: Set<Member>;
   /**
    * The best record of each domain that the selector means, by uuid. Several hosts can have domains of the same name.
    */
   readonly found: Map<string, Best>;
-  /** The best of the records of hosts that do not have the domain. */
+  /** The best of the records in which hosts report that they do not have the domain. */
   without: Best | undefined;
   /** By uuid: the failed record of each domain that an unreachable host had when it last answered. */
   readonly last: Map<string, DomainStatsRecord>;
@@ -69,7 +69,7 @@ export class NamedSweep {
   async *records(): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
     const { context, query, members } = this.#options;
     // A uuid that no host has is looked up as a name. As a name it may mean several domains, or a domain that another
-    // selector means.
+    // selector means. So the number of domains is known now only if each selector is a uuid that a host had.
     const isKnown = (selector: DomainSelector): boolean =>
       "uuid" in selector && members.some(({ known }) => known.hasUuid(selector.uuid));
     if (!this.#hasFilter && query.domains?.every(isKnown)) context.expect(this.#open.size);
@@ -116,7 +116,8 @@ export class NamedSweep {
   #isComplete({ selector, answered }: Open): boolean {
     for (const member of this.#asked) {
       if (!answered.has(member)) return false;
-      // A source that stands for several hosts may have several domains of the same name.
+      // A source that stands for several hosts may have several domains of the same name, so more of its records may
+      // follow.
       if (!("uuid" in selector) && member.name.includes(",")) return false;
     }
     return true;
@@ -128,7 +129,7 @@ export class NamedSweep {
     for (const record of records) this.#deliver(record, settled);
   }
 
-  /** Skips a domain that has its record already: two selectors may name the same domain. */
+  /** Adds a record to `settled`, unless its domain already has a record: two selectors may name the same domain. */
   #deliver(record: DomainStatsRecord, settled: DomainStatsRecord[]): void {
     const { uuid } = record.domain;
     if (this.#delivered.has(uuid)) return;
@@ -139,7 +140,7 @@ export class NamedSweep {
   #recordsOf({ selector, ordinal, found, without, last, filtered }: Open): DomainStatsRecord[] {
     const known = new Map(last);
     for (const [uuid, { record }] of found) known.set(uuid, record);
-    // A domain with this uuid comes before domains with this name.
+    // A domain with this uuid has precedence over domains that have this text as their name.
     const exact = "uuid" in selector ? known.get(selector.uuid) : undefined;
     if (exact !== undefined) return [exact];
     if (known.size > 0) return [...known.values()];
@@ -165,7 +166,10 @@ export class NamedSweep {
     for (const open of this.#open) open.filtered ||= !open.answered.has(member);
   }
 
-  /** Notes that a host cannot be reached: each domain that it had gets a record with the name of this host. */
+  /**
+   * Notes that a host cannot be reached: each domain that it had when it last answered gets a failed record that names
+   * this host.
+   */
   #remember(member: Member, unreachable: VirstreamError): void {
     const { query, ownership } = this.#options;
     this.#unreachable ??= unreachable;
@@ -191,8 +195,10 @@ function better(one: Best | undefined, other: Best): Best {
 const LEAST_RUNNING = 6;
 
 /**
- * Ranks the records that several hosts have of one domain during and after a migration: first the record of the host on
- * which the domain runs, then active before inactive, then complete, partial, failed and gone.
+ * Ranks the records that several hosts have of one domain during and after a migration; the greatest weight is best.
+ * `gone` has the least weight, and then `failed`. Among the other records, the record of the host on which the domain
+ * runs is best. Next, an active domain is better than an inactive one, and then a complete record is better than a
+ * partial one.
  */
 function weightOf({ status, domain, params }: DomainStatsRecord): number {
   if (status === "gone") return 0;

@@ -12,9 +12,9 @@ interface Watched {
   readonly holders: Map<Member, Domain>;
   /** The hosts whose last record says that they do not have the domain, each with the domain of that record. */
   readonly without: Map<Member, Domain>;
-  /** The hosts that have reported the domain as missing since the last record. */
+  /** The hosts that have reported the domain as missing since the aggregate last sent a record that says so. */
   readonly again: Set<Member>;
-  /** The domain of the last record that reported it as missing; undefined while a host has the domain. */
+  /** The domain of the aggregate's last record that reported it as missing; undefined while a host has the domain. */
   missing: Domain | undefined;
 }
 
@@ -73,7 +73,7 @@ export class NamedWatch {
     let gone: Domain | undefined;
     for (const watched of denied) {
       const held = watched.holders.get(member);
-      // If two selectors mean the same domain, there is one `gone`.
+      // If two selectors mean the same domain, the sink gets only one `gone`.
       if (held !== undefined && held.uuid !== gone?.uuid) this.#sink.gone(held);
       gone ??= held;
       watched.holders.delete(member);

@@ -10,7 +10,7 @@ import { Domain, DomainStatsRecord, INDEXES_PER_HOST } from "../model/record.ts"
  *
  * Each host has a block of indexes, in the order in which the hosts were named. Domains that no host has share one more
  * block. A source that stands for several hosts sends indexes of several blocks. Each of these blocks gets a new block
- * here when it first occurs, so an aggregate can be part of another one.
+ * here when it first occurs, so an aggregate can be a host of another aggregate.
  */
 export class Ownership {
   readonly #owner: object;
@@ -73,7 +73,8 @@ export class Ownership {
    * The record for a selector whose domain no reachable host has.
    *
    * @param ordinal the selector's place in the query
-   * @param reason a host's reason, or the reason why a host that may have the domain cannot be reached
+   * @param reason a host's record for the selector, or the error of a host that may have the domain and cannot be
+   *   reached
    */
   missing(selector: DomainSelector, ordinal: number, reason: DomainStatsRecord | VirstreamError): DomainStatsRecord {
     const domain = unknownDomain(selector, "", this.#owner);

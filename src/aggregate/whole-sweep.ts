@@ -8,7 +8,8 @@ import type { Member } from "./member.ts";
 
 interface Part {
   /**
-   * The domains of this host that had a record in this sweep. Another sweep may find more domains before this one ends.
+   * The domains of this host that had a record in this sweep. The domains that the member knows cannot show this:
+   * another sweep may find more domains before this sweep ends.
    */
   readonly delivered: Domain[];
   records: number;

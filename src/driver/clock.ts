@@ -1,6 +1,6 @@
 /** The time, and timers. Tests pass in a clock of their own, so that they do not have to sleep. */
 export interface Clock {
-  /** The time in ms. A test's clock may begin anywhere. */
+  /** The current time in ms, counted from a moment that depends on the clock. */
   now(): number;
   /** Calls back once after this many ms. Returns a handle for `clearTimeout`. */
   setTimeout(callback: () => void, ms: number): unknown;
@@ -14,10 +14,10 @@ export const SYSTEM_CLOCK: Clock = {
   clearTimeout: (timer) => clearTimeout(timer as ReturnType<typeof setTimeout>),
 };
 
-/** A time that does not jump when the machine's clock is set. It counts from an arbitrary moment. */
+/** A clock that does not jump when the machine's time is set. It counts from an arbitrary moment. */
 export const STEADY_CLOCK: Clock = { ...SYSTEM_CLOCK, now: () => performance.now() };
 
-/** If a timer fires more than this many ms late, the whole process was paused. */
+/** A timer that fires more than this many ms late shows that the whole process was paused. */
 export const PAUSE_MS = 1_000;
 
 /** True if a timer that fires this many ms late shows that the whole process was paused. */
@@ -27,21 +27,21 @@ export function isLate(ms: number): boolean {
 
 /** The options of a wait. */
 export interface WaitOptions {
-  /** Ends the wait early: it rejects with the signal's reason. */
+  /** If this signal is aborted, the wait ends early: its promise rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
-  /** Default STEADY_CLOCK. */
+  /** The clock that measures the wait. Default STEADY_CLOCK. */
   readonly clock?: Clock;
 }
 
-/** Resolves after this many ms. Rejects with the signal's reason as soon as it is aborted. */
+/** Resolves after this many ms. Rejects with the signal's reason as soon as the signal is aborted. */
 export function sleep(ms: number, options?: WaitOptions): Promise<void> {
   return withTimeout<void>(new Promise(() => {}), ms, () => {}, options);
 }
 
 /**
  * Waits for work, but no longer than this many ms (Infinity: without a limit). After that time, it returns the value
- * that `late` returns, or throws the error that `late` throws. At the end it always removes its timer and its listener,
- * and ignores any later result of the work.
+ * that `late` returns, or throws the error that `late` throws. When the wait ends, its timer and its listener are
+ * always removed. A later result of the work is ignored.
  *
  * Work that is a function gets a signal. If the wait ends before the work, the signal is aborted with the error of
  * `late`, or with the reason of the caller's signal. If the caller's signal is aborted already, the work is not
@@ -86,7 +86,7 @@ export function withTimeout<T>(
   });
 }
 
-/** The callbacks of one signal, which are called by one listener. */
+/** All callbacks of one signal. This object is the only listener of the signal, and calls them. */
 class Callbacks extends Set<() => void> {
   handleEvent(): void {
     for (const callback of this) callback();

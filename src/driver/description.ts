@@ -10,7 +10,10 @@ export interface DescriptionReader<T> {
    * If this function throws, the domain has no description.
    */
   parse(xml: string): T;
-  /** The disks, by their targets, whose I/O limits are read as well: one more call for each disk. Default: none. */
+  /**
+   * Returns the targets of the disks whose I/O limits are read as well, with one more call for each disk. Default:
+   * none.
+   */
   limitedDisks?(definition: T): readonly string[];
   /** True to read on which CPU of the host each virtual CPU runs: one more call every 20 s. Default false. */
   readonly placement?: boolean;
@@ -19,9 +22,12 @@ export interface DescriptionReader<T> {
 /** The facts about a domain besides its statistics. */
 export interface Description<T> {
   readonly definition: T;
-  /** By the disk's target: its I/O limits. A disk whose limits are not known is missing. */
+  /** The I/O limits of each disk, by the disk's target. A disk whose limits are not known is missing. */
   readonly limits: ReadonlyMap<string, TypedParams>;
-  /** On which CPU of the host each virtual CPU was running, at most 60 s ago; undefined while it is not known. */
+  /**
+   * For the number of each virtual CPU: the number of the host's CPU on which it ran, at most 60 s ago. Undefined while
+   * this is not known.
+   */
   readonly placement: ReadonlyMap<number, number> | undefined;
 }
 
@@ -47,7 +53,7 @@ export interface DescriptionSource {
   definition(domain: DomainIdentity): Promise<string>;
   /** The I/O limits of one disk of a running domain. */
   limits?(domain: DomainIdentity, target: string): Promise<TypedParams>;
-  /** The host's CPU on which each virtual CPU of a running domain runs. */
+  /** For the number of each virtual CPU of a running domain: the number of the host's CPU on which it runs. */
   placement?(domain: DomainIdentity): Promise<ReadonlyMap<number, number>>;
 }
 
@@ -59,14 +65,14 @@ const DEFINITION_AGE_MS = 300_000;
 /** The time after which a definition is read again if the last read failed, in ms, with the same random factor. */
 const RETRY_MS = 30_000;
 /**
- * The least time between a read and another read that a change causes, in ms: something may change a domain all the
- * time.
+ * The least time between two reads of a definition if the second is because of a change, in ms. Without this limit, a
+ * domain that changes all the time would be read all the time.
  */
 const CHANGES_MS = 1_000;
 /** A definition that was read before the connection was lost is read again within this time, in ms. */
 const RECONNECTED_MS = 30_000;
 const PLACEMENT_AGE_MS = 20_000;
-/** An older placement is not reported. */
+/** A placement that was read longer ago than this is not reported, in ms. */
 const PLACEMENT_MAX_MS = 60_000;
 /** The cache forgets a domain after this time without a request for it, in ms. */
 const FORGET_MS = 2 * DEFINITION_AGE_MS;
@@ -79,7 +85,7 @@ interface Entry<T> {
   placement: ReadonlyMap<number, number> | undefined;
   readAt: number;
   placedAt: number;
-  /** When the definition and the placement are read again, on the clock. */
+  /** When the definition is read again, on the cache's clock. `placementDue` is the same for the placement. */
   definitionDue: number;
   placementDue: number;
   /** True if the domain has changed since the last read of its definition began. */
@@ -89,8 +95,8 @@ interface Entry<T> {
 const NO_LIMITS: ReadonlyMap<string, TypedParams> = new Map();
 
 /**
- * The descriptions of one host. It reads one domain at a time, so that it never has more than one call in flight,
- * whatever the number of domains. It forgets a domain some time after the last request for it.
+ * The descriptions of one host's domains. The cache reads one domain at a time, so that it never has more than one call
+ * in flight, whatever the number of domains. It forgets a domain some time after the last request for it.
  */
 export class DescriptionCache<T> implements Descriptions<T> {
   readonly #reader: DescriptionReader<T>;
@@ -102,7 +108,7 @@ export class DescriptionCache<T> implements Descriptions<T> {
   #reading: Promise<void> | undefined;
   #pruneAt = 0;
   #closed = false;
-  /** Called by close(). */
+  /** Called once, when close() ends the reading. */
   onClosed: (() => void) | undefined;
 
   /** @param random returns a number from 0 up to 1, as Math.random does */
@@ -145,8 +151,8 @@ export class DescriptionCache<T> implements Descriptions<T> {
   }
 
   /**
-   * The domain may have another definition now. Reads it again at once, so that the next reader gets the new one; but
-   * at most once per second, and only if somebody asks for the domain.
+   * Call this when a domain may have another definition. If the cache knows the domain, it reads the new definition at
+   * once. If the last read was less than a second ago, the cache reads it when `of` is called after that second.
    */
   changed(uuid: string): void {
     const entry = this.#entries.get(uuid);
@@ -158,8 +164,8 @@ export class DescriptionCache<T> implements Descriptions<T> {
   }
 
   /**
-   * The connection to the host was lost and works again. Changes may have been missed, so all definitions are read
-   * again, spread over 30 s.
+   * Call this when the connection to the host was lost and works again. Changes may have been missed, so all
+   * definitions are read again, spread over 30 s.
    */
   reconnected(): void {
     const now = this.#clock.now();

@@ -5,7 +5,7 @@ import type { Cadence, WatchSink, WatchState } from "../model/watch.ts";
 import type { DescriptionReader, Descriptions } from "./description.ts";
 import type { StoragePools } from "./storage-pools.ts";
 
-/** The signal and the callback of one sweep. */
+/** What the consumer of one sweep gives to the driver: a signal, and callbacks. */
 export interface SweepContext {
   /** Aborted when the consumer has left. The driver then stops its work and ends the iteration promptly. */
   readonly signal: AbortSignal;
@@ -27,7 +27,8 @@ export interface Driver {
   readonly hypervisor: string;
   /**
    * The name of the host whose domains these are. For several hosts, all names with commas between them; a host that
-   * has never answered has its URI here. A watch by the driver is complete when it has a sync of each host.
+   * has never answered has its URI here. If the driver has its own watch, the watch knows all domains when each of
+   * these hosts has had a sync.
    */
   readonly host: string;
   /**
@@ -49,8 +50,8 @@ export interface Driver {
    */
   readonly minIntervalMs?: number | undefined;
   /**
-   * The times that a recording covers. Only for a driver that replays recordings; only such a driver gets queries with
-   * `at`.
+   * The span of time that the recording covers. Only for a driver that replays recordings; only such a driver gets
+   * queries with `at`.
    */
   readonly recorded?: Recorded | undefined;
   /**
@@ -115,8 +116,8 @@ export interface ReconnectOptions {
    */
   readonly initialMs?: number;
   /**
-   * The greatest upper limit, in ms, 1 to 3,600,000; not less than `initialMs`. Default 30,000, or `initialMs` if that is
-   * longer.
+   * The upper limit of a wait at which the doubling stops, in ms, 1 to 3,600,000; not less than `initialMs`. Default
+   * 30,000, or `initialMs` if that is longer.
    */
   readonly maxMs?: number;
   /**
@@ -134,10 +135,10 @@ export interface ReconnectOptions {
 
 /**
  * How Node opens a WebSocket, for ws: and wss: URIs. In browsers each of these options is refused with
- * `invalid-argument`: the browser decides.
+ * `invalid-argument`, because only the browser can decide these things.
  */
 export interface SocketOptions {
-  /** Further headers of the request, for a proxy. Default: none. */
+  /** More headers for the HTTP request that opens the WebSocket, for example for a proxy. Default: none. */
   readonly headers?: Readonly<Record<string, string>>;
   /**
    * The certificates of the authorities to trust for wss:, in PEM, in place of Node's own list. To trust more than that list,
@@ -189,21 +190,24 @@ export type ConnectionState = WatchState | "closed";
 /** A change of a connection's state. States and members may be added: ignore those that you do not know. */
 export interface ConnectionStatus {
   readonly state: ConnectionState;
-  /** The host whose state this is. A driver of several hosts names one of them, except in the state `closed`. */
+  /**
+   * The host whose state this is. A driver of several hosts names one of them. But when the whole driver is `closed`,
+   * `host` has all names, and there is no `uri`.
+   */
   readonly host: string;
   /**
    * Only from a driver of several hosts: the URI of the host, without secrets. For a host that never answered, `host`
    * is this URI, too.
    */
   readonly uri?: string;
-  /** Why it is not connected. Undefined when it is connected. */
+  /** Why the host is not connected. Undefined in the states `connected` and `removed`. */
   readonly error: VirstreamError | undefined;
 }
 
 /** Called at each change of state, but not with the state at the time when the listener is added. */
 export type StatusListener = (status: ConnectionStatus) => void;
 
-/** Any number of listeners to one connection's changes of state. */
+/** The listeners that are called when the state of one connection changes. */
 export class StatusListeners {
   // A function that is added twice is called twice, and each of the two can be removed alone.
   readonly #listeners = new Set<{ readonly listener: StatusListener }>();

@@ -1,6 +1,6 @@
 /**
- * The names of several hosts as the `host` of a driver, with commas between them. Every event of every host asks for
- * this text, so it is made again only when a name has changed.
+ * The names of several hosts as the `host` of a driver, with commas between them. The text is needed for every event of
+ * every host, so it is made again only when a name has changed.
  */
 export class HostList {
   #names: readonly string[] = [];

@@ -5,8 +5,8 @@ import { TypedParams } from "../model/typed-params.ts";
 import { NIL_UUID } from "../model/uuid.ts";
 
 /**
- * The domain in the record for a selector that selects no domain of any host. Only the selector is known: the uuid is
- * nil, or the name empty.
+ * The domain in the record for a selector that selects no domain of any host. Only the text of the selector is known:
+ * for a name, the domain's uuid is nil; for a uuid, its name is empty.
  */
 export function unknownDomain(selector: DomainSelector, host: string, owner: object): Domain {
   return "uuid" in selector

@@ -6,7 +6,7 @@ interface Chunk<T> {
 
 /**
  * A queue between a source that pushes and a consumer that pulls. The source adds items as they come, singly or in
- * chunks, and a pull takes the next chunk. All waiting items that were added singly become one chunk.
+ * chunks, and a pull takes the next chunk. Waiting items that were added singly, one after the other, become one chunk.
  *
  * The queue itself has no bound. Its owner limits the items, by `length` and `onTaken`, or by credit that the owner
  * returns to a sender when a chunk is released.
@@ -68,7 +68,7 @@ export class Queue<T> implements AsyncIterableIterator<readonly T[]> {
     this.#wake?.();
   }
 
-  /** Only one call may be pending at a time. */
+  /** Takes the next chunk, or waits for one. Only one call may be pending at a time. */
   async next(): Promise<IteratorResult<readonly T[]>> {
     const release = this.#release;
     this.#release = undefined;

@@ -21,18 +21,24 @@ export interface ReconnectorOptions<Session> {
   readonly host: () => string;
   /** Makes one attempt. Rejects with the reason if it fails. The signal is aborted when the reconnector is closed. */
   readonly open: (signal: AbortSignal) => Promise<Session>;
-  /** Ends a session that is not lost. By default, the owner of the session ends it. */
+  /**
+   * Called for a session that still works when the reconnector is closed, to end the session. Default: not needed,
+   * because the owner of the session ends it.
+   */
   readonly release?: (session: Session, error: VirstreamError) => Promise<void>;
   /**
    * True if an error ends all attempts. The program's `shouldRetry` has precedence. Default: true for an error that is
    * not `retryable`.
    */
   readonly isPermanent?: (error: VirstreamError) => boolean;
-  /** The program's options for attempts. */
+  /** The program's options for attempts to connect. */
   readonly reconnect?: ReconnectOptions | undefined;
   /** True if the first attempt after a loss is made without a wait. Only for a source that is not shared by many clients. */
   readonly retryAtOnce?: boolean;
-  /** Calls back when the next attempt should not wait any longer. Returns a function that removes the callback. */
+  /**
+   * Calls back when the next attempt should not wait any longer, for example because the browser is online again.
+   * Returns a function that removes the callback.
+   */
   readonly onHint?: (hint: () => void) => () => void;
   /** A steady clock. */
   readonly clock?: Clock;
@@ -40,7 +46,7 @@ export interface ReconnectorOptions<Session> {
 
 /**
  * Keeps one session with a peer. When the session is lost, it tries to open another one, one attempt at a time, with
- * growing random waits. Ends with close(), or with an error that a retry cannot repair.
+ * growing random waits. The attempts end with close(), or with an error that a retry cannot repair.
  *
  * It has no sockets: its owner opens sessions, and reports when one is lost.
  */
@@ -54,7 +60,7 @@ export class Reconnector<Session> {
   #error: VirstreamError | undefined = new VirstreamError("connect-timeout", "it has not answered yet");
   #unreachable: VirstreamError | undefined;
   #failure: VirstreamError | undefined;
-  /** Failed attempts in a row. */
+  /** How many attempts have failed since the last session. */
   #failures = 0;
   #attempting = false;
   #attempts: Promise<unknown> | undefined;
@@ -78,14 +84,17 @@ export class Reconnector<Session> {
   }
 
   /**
-   * Why there will be no session any more: `connection-closed`, or the error that ended all attempts. It is not retryable.
-   * Undefined while a session is still possible.
+   * Why there will be no session any more: `connection-closed`, or the error that ended all attempts. This error is
+   * never retryable. Undefined while a session is still possible.
    */
   get failure(): VirstreamError | undefined {
     return this.#failure;
   }
 
-  /** The error for requests that need a session: the failure, or `connection-lost` with the error as its cause. */
+  /**
+   * The error for requests that need a session: `failure`, or else `connection-lost` with `error` as its cause.
+   * Undefined while there is a session.
+   */
   get unreachable(): VirstreamError | undefined {
     if (this.#error !== undefined && this.#failure === undefined) {
       this.#unreachable ??= unreachableError(this.#options.name(), this.#error);
@@ -274,8 +283,8 @@ export class Reconnector<Session> {
 }
 
 /**
- * The upper limit of the first random wait, and the greatest upper limit, in ms. Each limit is twice the limit before
- * it.
+ * The defaults of `initialMs`, the upper limit of the first random wait, and of `maxMs`, the greatest upper limit. Each
+ * limit is twice the limit before it, up to `maxMs`.
  */
 const INITIAL_MS = 250;
 const MAX_MS = 30_000;
@@ -285,7 +294,7 @@ const HEALTHY_MS = 30_000;
 /**
  * How long to wait before connecting again. The waits grow, so that a server that is down gets few attempts. Each wait
  * is random between 0 and its limit ("full jitter"), so that the clients of a server that comes back do not all connect
- * at the same time. The clock is passed in.
+ * at the same time. It has no clock of its own.
  */
 export class Backoff {
   readonly #now: () => number;
@@ -301,7 +310,7 @@ export class Backoff {
     this.#maxMs = Math.max(initialMs, maxMs);
   }
 
-  /** A connection was made. */
+  /** Notes that a connection was made. */
   connected(): void {
     this.#connectedAt = this.#now();
   }
@@ -316,7 +325,9 @@ export class Backoff {
   }
 }
 
-/** Resolves at the next change of a state, or when this many ms are over. Rejects with the signal's reason. */
+/**
+ * Resolves at the next change of the source's state, or when this many ms are over. Rejects with the signal's reason.
+ */
 export function nextStatus(
   source: Required<Pick<Driver, "onStatus">>,
   ms: number,
@@ -335,7 +346,9 @@ export function unreachableError(name: string, cause: VirstreamError): Virstream
   return new VirstreamError("connection-lost", message, { cause });
 }
 
-/** A sweep that waits for a session if there is none, as long as the query's deadline allows. */
+/**
+ * A sweep that first waits for a session if there is none. The wait and the sweep together have the query's deadline.
+ */
 export async function* sweepWhenReached<Session>(
   reconnector: Reconnector<Session>,
   query: Query,

@@ -5,7 +5,7 @@ import { onAbort } from "./clock.ts";
 import type { Driver, OpenDriver, OpenOptions } from "./driver.ts";
 import { Reconnector } from "./reconnector.ts";
 
-/** The longest wait between attempts, in ms. */
+/** The longest wait between two attempts that `initialMs` and `maxMs` may allow, in ms. */
 const MAX_WAIT_MS = 3_600_000;
 
 const OPEN_MEMBERS = {
@@ -26,7 +26,7 @@ const OPEN_MEMBERS = {
 
 const RECONNECT_MEMBERS = {
   initialMs: whole(1, MAX_WAIT_MS),
-  // checkOpenOptions checks it: at least initialMs.
+  // checkOpenOptions checks maxMs, because its least value is initialMs.
   maxMs: undefined,
   attempts: [
     "a whole number from 0, or Infinity",
@@ -35,9 +35,9 @@ const RECONNECT_MEMBERS = {
   shouldRetry: FUNCTION,
 } satisfies Members;
 
-/** The drivers that the program registered. */
+/** The drivers that the program registered, by scheme. */
 const drivers = new Map<string, OpenDriver>();
-/** The drivers that come with virstream. */
+/** The drivers that come with virstream, by scheme. */
 const builtIn = new Map<string, OpenDriver>();
 
 /**
@@ -140,8 +140,8 @@ async function openWhenReached(open: OpenDriver, uri: string, options: OpenOptio
 const SECRET = /([?&][^=&#]*(?:token|passw|secret)[^=&#]*=)[^&#]*/gi;
 
 /**
- * A URI for messages, without its password and without the secrets in its query. In a URI of NATS, the text before the
- * @ may be a token.
+ * A URI for messages, without its password and without the secrets in its query. In a URI of NATS, all text before
+ * the @ is left out, because it may be a token.
  */
 export function withoutSecrets(uri: string): string {
   return uri

@@ -14,7 +14,10 @@ import { unknownRecord } from "./missing-record.ts";
 /** The bit of each group, by the first segment of its keys. `net`, for example, belongs to the group interface. */
 const BIT_OF_SEGMENT = new Map(FIELDS.map(({ pattern, group }) => [pattern.split(".")[0]!, groupBit(group)]));
 
-/** The part of a schema that a query asks for, and the positions of its keys in the whole schema. */
+/**
+ * The part of a schema that a query asks for, as a schema of its own, and the positions of this part's keys in the
+ * whole schema.
+ */
 interface Projection {
   readonly schema: Schema;
   readonly positions: readonly number[];
@@ -29,13 +32,17 @@ export class Selection {
   readonly #named: (name: string) => boolean;
   readonly #ofHost: (host: string) => boolean;
   readonly #projectionOf = perObject((whole: Schema) => this.#project(whole));
-  /** The place of each selector in the query's list, by uuid and by name. It becomes the `index` of the record. */
+  /**
+   * The place of each selector in the query's list, by uuid and by name. This place becomes the `index` of the domain's
+   * record.
+   */
   readonly #uuids = new Map<string, number>();
   readonly #names = new Map<string, number>();
 
   /**
-   * @param recorded the groups that the records may have; 0: all
-   * @throws VirstreamError `unsupported` for a filter that records cannot answer, and for a group that is missing and enforced
+   * @param recorded the bits of the groups that the records may have; 0: all
+   * @throws VirstreamError `unsupported` for a filter that records cannot answer, and, with the flag `enforce`, for a
+   *   group that was not recorded
    */
   constructor(query: Query, recorded: number) {
     this.#query = query;
@@ -77,7 +84,7 @@ export class Selection {
    * Makes records for the domains that the query names but that do not exist.
    *
    * @param known the domains that exist
-   * @param members the other members of the records
+   * @param members the records' host and time, and the driver that owns their domains
    */
   *unknown(
     known: DomainMap<{ readonly domain: DomainIdentity }>,
@@ -177,7 +184,7 @@ const OF_STATE = running | paused | shutoff | other;
 
 /**
  * The bits of the filters that a domain passes. If the domain runs and its record lacks the state, the domain may be in
- * any state of a running domain.
+ * any state of a running domain, so it passes all filters for these states.
  */
 function traitsOf({ domain, state, status }: DomainStatsRecord): number {
   if (status === "gone") return 0;

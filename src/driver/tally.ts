@@ -15,10 +15,13 @@ export class SweepTally {
     for (const record of records) this.#counts[record.status]++;
   }
 
-  /** Adds a host that could not be reached. A property, so that it can be passed on as a callback. */
+  /**
+   * Adds a host that could not be reached. This is a property and not a method, so that it can be passed on as a
+   * callback.
+   */
   readonly addAbsent = (host: Absent): void => void this.#absent.push(host);
 
-  /** @param tookMs is rounded to the µs */
+  /** @param tookMs how long the sweep took, in ms; the summary has the time rounded to the µs */
   summary(tookMs: number): SweepSummary {
     const { ok, partial, failed, gone } = this.#counts;
     const domains = ok + partial + failed + gone;

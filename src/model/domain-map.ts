@@ -2,10 +2,10 @@ import type { DomainIdentity } from "./record.ts";
 import { NIL_UUID } from "./uuid.ts";
 
 /**
- * A map with one value for each domain, over all hosts. The key is the host and the uuid, because two hosts have a
- * domain while it migrates. If a query names a domain that no host has, the key has the name. The map has two levels
- * instead of one joined key. So for a domain of the same host as the domain before it, no joined key must be built and
- * hashed.
+ * A map with one value for each domain, over all hosts. The key is the host and the uuid, because two hosts have the
+ * same domain while it migrates. A domain that a query names and that no host has may lack a uuid: its key has the name
+ * instead. The map has two levels, hosts and then domains, instead of keys that join both. So no joined key must be
+ * built, and the host is looked up only if it differs from the host of the call before.
  */
 export class DomainMap<Value> {
   readonly #hosts = new Map<string, Map<string, Value>>();

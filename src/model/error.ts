@@ -42,7 +42,10 @@ export const ERROR_CODES = {
 /** A stable error code. docs/errors.md says what each means and what to do. */
 export type ErrorCode = keyof typeof ERROR_CODES;
 
-/** libvirt's code of an error (virErrorNumber), and the part of libvirt that raised it (virErrorDomain). */
+/**
+ * libvirt's two numbers for an error. `code` says which error it is (virErrorNumber). `domain` is no virtual machine:
+ * it says which part of libvirt raised the error (virErrorDomain).
+ */
 export interface LibvirtErrorInfo {
   readonly code: number;
   readonly domain: number;
@@ -52,9 +55,9 @@ export interface LibvirtErrorInfo {
 export interface VirstreamErrorDetails {
   /** The error that caused this error. Default: none. */
   readonly cause?: unknown;
-  /** libvirt's code and domain of the error. Default: none. */
+  /** libvirt's own numbers for the error, if libvirt raised it. Default: none. */
   readonly libvirt?: LibvirtErrorInfo;
-  /** Default: the usual value for the code. */
+  /** True if the same request may succeed later. Default: the value that ERROR_CODES has for the code. */
   readonly retryable?: boolean;
 }
 
@@ -64,7 +67,7 @@ export class VirstreamError extends Error {
   readonly code: ErrorCode;
   /** True if the same request may succeed later although nothing else was changed. */
   readonly retryable: boolean;
-  /** libvirt's code and domain, when libvirt raised it. */
+  /** libvirt's own numbers for the error; undefined if libvirt did not raise it. */
   readonly libvirt: LibvirtErrorInfo | undefined;
 
   constructor(code: ErrorCode, message: string, details: VirstreamErrorDetails = {}) {
@@ -74,15 +77,18 @@ export class VirstreamError extends Error {
     this.libvirt = details.libvirt;
   }
 
-  /** The error for JSON, also inside an event or a summary. Without this method, JSON would lack the message. */
+  /**
+   * Returns the members for JSON. JSON.stringify also calls this for an error inside an event or a summary. Without
+   * this method, the JSON would lack the message.
+   */
   toJSON(): Pick<VirstreamError, "code" | "message" | "retryable"> & { readonly libvirt?: LibvirtErrorInfo } {
     const { code, message, retryable, libvirt } = this;
     return { code, message, retryable, ...(libvirt && { libvirt }) };
   }
 
   /**
-   * Converts anything thrown to a VirstreamError: unchanged if it is one, else `internal` with the original as its
-   * cause.
+   * Converts any thrown value to a VirstreamError. A VirstreamError is returned unchanged. Any other value becomes an
+   * error with the code `internal` and this value as its cause.
    */
   static from(thrown: unknown): VirstreamError {
     if (thrown instanceof VirstreamError) return thrown;
@@ -100,8 +106,8 @@ export function isErrorCode(code: unknown): code is ErrorCode {
 const MAX_QUOTE = 100;
 
 /**
- * Formats a value for an error message, which must stay short: a text up to MAX_QUOTE characters, or a number; for an
- * array, a function or an object, only its type.
+ * Formats a value for an error message, which must stay short: the first MAX_QUOTE characters of a text, a number or
+ * another simple value; for an array, a function or an object, only its type.
  */
 export function quote(value: unknown): string {
   if (typeof value === "string") {
@@ -112,7 +118,7 @@ export function quote(value: unknown): string {
   return typeof value === "object" && value !== null ? "an object" : String(value).slice(0, MAX_QUOTE);
 }
 
-/** The error for an argument that is not allowed. */
+/** Makes the error for an argument that is not allowed. */
 export function invalid(message: string): VirstreamError {
   return new VirstreamError("invalid-argument", message);
 }

@@ -1,8 +1,8 @@
 import { invalid, quote } from "./error.ts";
 
 /**
- * The characters that one place of a pattern matches, as code points: the characters in one of the ranges, or, if
- * `inverted`, all other characters.
+ * One place of a pattern, which matches one character: a character whose code point is in one of the ranges, or, if
+ * `inverted`, a character whose code point is in none of them.
  */
 export interface Place {
   readonly ranges: readonly (readonly [from: number, to: number])[];
@@ -10,8 +10,8 @@ export interface Place {
 }
 
 /**
- * A pattern: its places in order, and the positions of its `*`. A `*` at position n comes before place n; at the
- * position after the last place, it comes last.
+ * A parsed pattern: its places in order, and the positions of its `*`. A `*` at position n comes before the place with
+ * the index n. If there is no such place, the `*` comes last.
  */
 export interface Glob {
   readonly places: readonly Place[];
@@ -40,14 +40,14 @@ export function checkPatterns(member: string, patterns: unknown): readonly strin
 }
 
 /**
- * A list in brackets, or one character, perhaps after a backslash. No text matches both alternatives, so the regular
- * expression never backtracks.
+ * A list in brackets, or one character, perhaps after a backslash. In the list, the two alternatives (a backslash with
+ * a character, and any other character) never match the same text. So the search takes only linear time.
  */
 const PIECE = /\[((?:\\.|[^\\\]])+)\]|\\?./gsu;
-/** A character of a list in brackets, or a range of characters. */
+/** One item of a list in brackets: a character, or a range such as `a-z`. */
 const RANGE = /(\\?.)(?:-(\\?.))?/gsu;
 
-/** @throws VirstreamError `invalid-argument` for an invalid pattern; the message names `member` */
+/** Parses a pattern. @throws VirstreamError `invalid-argument` for an invalid pattern; the message names `member` */
 export function parseGlob(pattern: string, member: string): Glob {
   const places: Place[] = [];
   const stars = new Set<number>();
@@ -68,7 +68,7 @@ export function parseGlob(pattern: string, member: string): Glob {
   return { places, stars };
 }
 
-/** The code point of a character, without its backslash. */
+/** The code point of a character, which may have a backslash before it. */
 function codeOf(character: string): number {
   return character.codePointAt(character.length > 1 && character.startsWith("\\") ? 1 : 0)!;
 }

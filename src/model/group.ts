@@ -26,7 +26,7 @@ export type KnownGroup = (typeof GROUPS)[number];
  */
 export type Group = KnownGroup | `group-${number}`;
 
-/** The bit mask of every group known by name. */
+/** The bit mask that has the bits of all groups in GROUPS. */
 export const ALL_GROUPS = 2 ** GROUPS.length - 1;
 
 /**
@@ -35,7 +35,7 @@ export const ALL_GROUPS = 2 ** GROUPS.length - 1;
  */
 export const MONITOR_FREE_GROUPS = 0x151;
 
-/** The bit of one group. Throws `unknown-group` for any other name. */
+/** Returns the bit mask of one group, given by name. Throws `unknown-group` for a name that is no Group. */
 export function groupBit(name: string): number {
   const known = GROUPS.indexOf(name as KnownGroup);
   if (known >= 0) return 2 ** known;
@@ -71,8 +71,8 @@ export function groupNames(mask: number): Group[] {
 }
 
 /**
- * The groups of a list that a server permits. If it permits none of them, the whole list, so that the server's refusal
- * names the permitted groups.
+ * Returns the groups of a list that a server permits. If the server permits none of them, returns the whole list: the
+ * server then refuses the query, and its refusal names the permitted groups.
  *
  * @param permitted the names of the permitted groups; undefined: all groups
  */

@@ -6,7 +6,10 @@ import { invalid, quote } from "./error.ts";
  */
 export type Kind = readonly [words: string, fits: (value: unknown) => boolean, secret?: boolean];
 
-/** The members of an options object, with the valid values of each. Undefined: the caller checks the member. */
+/**
+ * The members of an options object, with the valid values of each. Undefined for a member that the caller of
+ * checkOptions checks itself.
+ */
 export type Members = Readonly<Record<string, Kind | undefined>>;
 
 /** A boolean. */
@@ -21,7 +24,7 @@ export const OBJECT: Kind = ["an object", (value) => typeof value === "object" &
 export const SECRET: Kind = [TEXT[0], TEXT[1], true];
 /** An array, with any items. */
 export const LIST: Kind = ["a list", Array.isArray];
-/** An AbortSignal of any realm. */
+/** An AbortSignal, also one of another realm, such as an iframe, where `instanceof` does not recognize it. */
 export const SIGNAL: Kind = [
   "an AbortSignal",
   (value) => typeof (value as AbortSignal | null)?.addEventListener === "function",
@@ -30,7 +33,7 @@ export const SIGNAL: Kind = [
 /**
  * A whole number within limits.
  *
- * @param least the lower limit in words, if it is not simply `min`
+ * @param least the words for the lower limit in an error, if they are more than the number `min`
  */
 export function whole(min: number, max: number, least = `${min}`): Kind {
   return [
@@ -39,15 +42,16 @@ export function whole(min: number, max: number, least = `${min}`): Kind {
   ];
 }
 
-/** @throws VirstreamError `invalid-argument` */
+/** Refuses a value that is not valid. @throws VirstreamError `invalid-argument` */
 export function check(name: string, value: unknown, kind: Kind): void {
   if (kind[1](value)) return;
   throw invalid(`${name} must be ${kind[0]}${kind[2] ? "" : `, not ${quote(value)}`}`);
 }
 
 /**
- * Refuses values that are not objects, unknown members and members of the wrong type. A misspelt option would otherwise be ignored
- * silently, and some options restrict access. A member that is undefined counts as absent.
+ * Refuses `options` if it is no object, if it has an unknown member, or if a member has an invalid value. A misspelt
+ * option would otherwise be ignored silently, and some options restrict access. A member that is undefined counts as
+ * absent.
  *
  * @param what the object's name in the error
  * @throws VirstreamError `invalid-argument`

@@ -3,7 +3,7 @@ import { PARAM_TYPES, ParamType, type ParamTypeName, type Schema } from "./schem
 import { SchemaTable } from "./schema-table.ts";
 import { NO_TEXTS, TypedParams as Params, type ParamValue } from "./typed-params.ts";
 
-// The parts of TypedParams that callers name.
+// The types of the values and parts of TypedParams, which callers of this module also need.
 export type { Param, ParamTree, ParamValue } from "./typed-params.ts";
 
 type ParamsClass = typeof Params;
@@ -18,8 +18,8 @@ export interface TypedParamsClass extends ParamsClass {
    */
   of(schema: Schema, values: readonly ParamValue[]): Params;
   /**
-   * Makes parameters from a plain list, for drivers that have their own parameters. Lists of the same keys and types
-   * share a schema.
+   * Makes parameters from a list of keys, types and values, for drivers that make their own parameters. The parameters
+   * of all lists with the same keys and types share one schema.
    */
   from(list: Iterable<readonly [key: string, type: ParamTypeName, value: ParamValue]>): Params;
 }
@@ -29,7 +29,8 @@ export interface TypedParams extends Params {}
 
 /**
  * The class of parameters, with functions that make parameters from values. It is the class of model/typed-params.ts
- * with `of` and `from` added. A client of servers gets its parameters from the decoder, and does not load this file.
+ * with `of` and `from` added. A program that only reads from virstream servers gets its parameters from the protocol's
+ * decoder, and does not load this file.
  */
 export const TypedParams: TypedParamsClass = /* @__PURE__ */ Object.assign(Params, { of, from });
 
@@ -54,7 +55,7 @@ function of(schema: Schema, values: readonly ParamValue[]): Params {
       continue;
     }
     const double = Number(value);
-    // Adding 0 turns a negative zero into 0, because integers have no negative zero.
+    // Adding 0 turns a negative zero into 0: integers have no negative zero.
     doubles[i] = type === ParamType.double ? double : double + 0;
     if (type <= ParamType.ullong && !Number.isSafeInteger(double)) {
       bigs ??= new Map();
@@ -76,7 +77,7 @@ function from(list: Iterable<readonly [key: string, type: ParamTypeName, value: 
   return of(schemas.schemaOf(keys, Uint8Array.from(types)), values);
 }
 
-/** The least and the greatest value of each type of integers, by the type's code. */
+/** The least and the greatest value of each integer type. The position in the list is the type's code. */
 const LEAST = [0n, -(2n ** 31n), 0n, -(2n ** 63n), 0n];
 const GREATEST = [0n, 2n ** 31n - 1n, 2n ** 32n - 1n, 2n ** 63n - 1n, 2n ** 64n - 1n];
 

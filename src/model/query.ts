@@ -6,8 +6,8 @@ import { Domain, type Recorded } from "./record.ts";
 import { parseUuid } from "./uuid.ts";
 
 /**
- * libvirt's list filters by name; see ListFilter for their families. If a query names filters of a family, a domain
- * must pass at least one of these filters.
+ * libvirt's list filters by name; see ListFilter for their families. For each family from which a query names filters,
+ * a domain must pass at least one of the named filters.
  */
 export const LIST_FILTERS = {
   active: 0x1,
@@ -23,17 +23,17 @@ export const LIST_FILTERS = {
 /** A list filter. The families are active|inactive, persistent|transient, running|paused|shutoff|other. */
 export type ListFilter = keyof typeof LIST_FILTERS;
 
-/** libvirt's flags of a call for statistics that are not list filters. */
+/** The flags of libvirt's call for statistics, without the list filters. */
 export const StatsFlag = { nowait: 0x20000000, backing: 0x40000000, enforce: 0x80000000 } as const;
 
-/** The filter bits of a query's flags. */
+/** The bits of a query's flags that are list filters. */
 export const FILTER_MASK = 0xff;
 
 const KNOWN_FLAGS = (FILTER_MASK | StatsFlag.nowait | StatsFlag.backing | StatsFlag.enforce) >>> 0;
 
-/** The default deadline of a domain, in ms. */
+/** The default of `deadlineMs`, in ms. */
 const DEFAULT_DEADLINE_MS = 2_000;
-/** The longest deadline of a domain, in ms. */
+/** The greatest `deadlineMs` that a query may have, in ms. */
 export const MAX_DEADLINE_MS = 600_000;
 
 /** A query for statistics. By default it asks for every supported group of every domain. */
@@ -54,21 +54,22 @@ export interface StatsQuery {
   /** Do not wait for a domain that is busy with another job: deliver the groups that need no job. Default false. */
   readonly nowait?: boolean;
   /**
-   * The deadline of each domain, in ms, 1 to 600,000. Default 2,000. A late domain yields its record at the deadline.
+   * The time limit for each domain, in ms, 1 to 600,000. Default 2,000. If a domain is late, its record comes at the
+   * deadline, and says what is missing.
    */
   readonly deadlineMs?: number;
   /** Only these domains: a Domain of the same connection, a uuid or a name. Each yields one record. Default: all. */
   readonly domains?: readonly (Domain | string)[];
   /**
-   * Only domains whose name matches one of these patterns, such as `web-*`: `*`, `?`, `[a-z]`, `[!a-z]`, and a backslash that takes
-   * the next character literally. Case counts. Not with `domains`. Default: all.
+   * Only domains whose name matches one of these patterns, such as `web-*`: `*`, `?`, `[a-z]`, `[!a-z]`, and a
+   * backslash that takes the next character literally. Upper and lower case differ. Not with `domains`. Default: all.
    */
   readonly names?: readonly string[];
   /** Only domains of hosts whose name, or label, matches one of these patterns. Not with `domains`. Default: all hosts. */
   readonly hosts?: readonly string[];
   /**
-   * Only for a sweep of a recording: the records as they were at this time, in ms since 1970. After the end of the recording: its
-   * newest records. Default: the moment that the URI of the recording says.
+   * Only for a sweep of a recording: the records as they were at this time, in ms since 1970. If the time is after the
+   * end of the recording, the sweep has its newest records. Default: the moment that the URI of the recording names.
    */
   readonly at?: number;
 }
@@ -86,18 +87,24 @@ export function selectorName(selector: DomainSelector): string {
 
 /** A checked query with all defaults filled in: the form that drivers take and that is sent to a server. */
 export interface Query {
-  /** Group bits; 0 means every group supported. */
+  /** The bits of the groups; 0 means every group that the driver supports. */
   readonly groups: number;
   /** libvirt's flags, unsigned. */
   readonly flags: number;
   readonly deadlineMs: number;
-  /** Undefined: all domains that pass the filters. Never empty; no selector occurs twice. */
+  /**
+   * The domains that the query names. Never empty; no selector occurs twice. Undefined: all domains that the other
+   * members select.
+   */
   readonly domains: readonly DomainSelector[] | undefined;
   /** Only domains whose name one of these patterns matches; never empty, and sorted. Not with `domains`. */
   readonly names?: readonly string[] | undefined;
   /** Only domains of hosts whose name one of these patterns matches; never empty, and sorted. Not with `domains`. */
   readonly hosts?: readonly string[] | undefined;
-  /** The moment of a recording, in ms since 1970. Only for a driver that has `recorded`, and not for a watch. */
+  /**
+   * The moment in a recording whose records the sweep has, in ms since 1970. Only for a driver that has `recorded`, and
+   * not for a watch.
+   */
   readonly at?: number;
 }
 
@@ -119,7 +126,8 @@ const QUERY_MEMBERS = {
  * Checks a query and fills in its defaults.
  *
  * @param driver the driver of the query: domains of another driver are refused with `foreign-domain`
- * @throws VirstreamError `unknown-group`, `unknown-flag`, `invalid-argument`, `empty-domain-list`, `foreign-domain`
+ * @throws VirstreamError `unknown-group`, `unknown-flag`, `invalid-argument`, `empty-domain-list`, `foreign-domain`,
+ *   and `unsupported` for `at` without a recording
  */
 export function checkQuery(
   query: StatsQuery = {},
@@ -188,9 +196,9 @@ function checkDomains(domains: readonly (Domain | string)[], driver: object | un
 }
 
 /**
- * A list of selectors without repetitions.
+ * Returns a list of selectors without its repetitions.
  *
- * @throws VirstreamError `empty-domain-list`
+ * @throws VirstreamError `empty-domain-list` if the given list is empty
  */
 export function distinctSelectors(selectors: readonly DomainSelector[]): DomainSelector[] {
   if (selectors.length === 0) {

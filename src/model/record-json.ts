@@ -16,20 +16,21 @@ import { PARAM_TYPES, type ParamTypeName } from "./schema.ts";
 /** The class DomainStatsRecord, with `fromJSON`. */
 export interface DomainStatsRecordClass extends RecordConstructor {
   /**
-   * Makes a record from the plain object of `toJSON`, even after JSON or `structuredClone`, with the same values in the
-   * same types. Its domain belongs to no connection, so that queries of any connection take it.
+   * Makes a record from the plain object that `toJSON` returned, also after the object went through JSON or
+   * `structuredClone`. The record has the same values in the same types. Its domain belongs to no connection, so a
+   * query of any connection accepts it.
    *
    * @throws VirstreamError `invalid-argument` when `json` is not such an object
    */
   fromJSON(json: unknown): DomainStatsRecord;
 }
 
-/** The statistics of one domain, or why there are none. `status` narrows the other members. */
+/** The statistics of one domain, or why there are none. `status` shows which types the other members have. */
 export type DomainStatsRecord = StatsRecord;
 
 /**
- * The class of records, for `instanceof`, for drivers, and for records from JSON. It is the class of model/record.ts: a
- * bundle that does not use `fromJSON` does not contain this file.
+ * The class of records, for `instanceof`, for drivers, and for records from JSON. It is the class of model/record.ts,
+ * to which this file adds `fromJSON`. A bundle that does not use `fromJSON` does not contain this file.
  */
 export const DomainStatsRecord: DomainStatsRecordClass = /* @__PURE__ */ Object.assign(StatsRecord, {
   fromJSON: (json: unknown): StatsRecord => new StatsRecord(initOf(json)),
@@ -91,7 +92,7 @@ function objectOf(value: unknown, what: string): Members {
 }
 
 /**
- * Parameters from the plain object of `toJSON` and its types.
+ * Makes parameters from the plain object of TypedParams.toJSON and the text of their type codes.
  *
  * @throws VirstreamError `invalid-argument`
  */
@@ -109,7 +110,10 @@ function paramsOf(plain: object, types: string): TypedParams {
   );
 }
 
-/** The value of a text in JSON: the text itself, a large integer, or a double that is not a finite number. */
+/**
+ * Converts a text in JSON to the parameter's value: the text itself, a large integer, or a double that is not a finite
+ * number.
+ */
 function valueOfText(text: string, type: ParamTypeName): ParamValue {
   if (type === "double" && /^(NaN|-?Infinity)$/.test(text)) return Number(text);
   return type.endsWith("long") && /^-?\d{1,20}$/.test(text) ? BigInt(text) : text;

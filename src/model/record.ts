@@ -48,7 +48,8 @@ export class Domain implements DomainIdentity {
 
 /**
  * `ok`: the record has everything that was asked for. `partial`: it lacks the groups in `missing`. `failed`: it has no
- * statistics, and `error` says why. `gone`: the domain does not exist any more, or a domain asked for does not exist.
+ * statistics, and `error` says why. `gone`: the domain does not exist any more, or the query names a domain that does
+ * not exist.
  */
 export const RECORD_STATUSES = ["ok", "partial", "failed", "gone"] as const;
 /** The status of a record. */
@@ -57,8 +58,9 @@ export type RecordStatus = (typeof RECORD_STATUSES)[number];
 /**
  * The reason why a record is not `ok`. `timeout`: the domain's deadline passed. `busy`: no permit for a call was free
  * before the domain's deadline, or a call or job of another client kept the domain's monitor busy. `quarantined`: an
- * earlier call for the domain is still unanswered. `denied`: no permission. `unsupported`: the hypervisor lacks the
- * group. `unknown`: there is no such domain. `error`: see the record's error.
+ * earlier call for the domain is still unanswered, so the driver made no further call of this kind. `denied`: no
+ * permission. `unsupported`: the hypervisor lacks the group. `unknown`: the query names a domain that does not exist.
+ * `error`: see the record's error.
  */
 export const RECORD_REASONS = ["timeout", "busy", "quarantined", "denied", "unsupported", "unknown", "error"] as const;
 /** The reason why a record is not `ok`. */
@@ -103,7 +105,7 @@ export interface RecordMembers {
    * long as the source of the records did not restart.
    */
   readonly steadyAt: number;
-  /** How long the answer took, in ms, to the microsecond. */
+  /** How long the hypervisor took to answer, in ms, rounded to the microsecond. */
   readonly tookMs: number;
   /**
    * The domain's position in its driver's listing, from 0. Records arrive as they are ready; sorting by `index`
@@ -114,7 +116,8 @@ export interface RecordMembers {
   readonly state: StateWords | undefined;
   /**
    * The record as a plain object for JSON and `structuredClone`, with the state in words; `fromJSON` makes a record
-   * from it. TypedParams.toJSON says how 64-bit values are written. `types` has the type code of each parameter.
+   * from it. TypedParams.toJSON says how 64-bit values are written. The object's member `types` has one digit for each
+   * parameter: its type code.
    */
   toJSON(): Record<string, unknown>;
 }
@@ -140,7 +143,7 @@ export interface PartialRecord extends RecordMembers {
 export interface FailedRecord extends RecordMembers {
   readonly status: "failed";
   readonly reason: RecordReason;
-  /** The groups that the query asked for, if the driver named them. */
+  /** The groups that the query asked for; may be empty if the driver does not list them. */
   readonly missing: readonly Group[];
   readonly error: VirstreamError;
 }
@@ -154,7 +157,7 @@ export interface GoneRecord extends RecordMembers {
   readonly error: VirstreamError | undefined;
 }
 
-/** The statistics of one domain, or why there are none. `status` narrows the other members. */
+/** The statistics of one domain, or why there are none. `status` shows which types the other members have. */
 export type DomainStatsRecord = OkRecord | PartialRecord | FailedRecord | GoneRecord;
 
 /** The constructor of records, which drivers call. */
@@ -215,7 +218,10 @@ function unexplained(reason: RecordReason | undefined): VirstreamError {
   return new VirstreamError("internal", `the driver gave no error with the reason ${reason}`);
 }
 
-/** A record for JSON, without the types of its parameters: the record of the JSON profile. */
+/**
+ * A record as a plain object for JSON, without `types`, the type codes of its parameters. The JSON profile of the
+ * protocol sends records in this form.
+ */
 export function plainRecord(record: DomainStatsRecord): Record<string, unknown> & { readonly params: object } {
   const { domain, status, reason, missing, sampledAt, steadyAt, tookMs, index, state, params, error } = record;
   const { uuid, name, id, host } = domain;
@@ -245,7 +251,7 @@ export function byIndex(one: DomainStatsRecord, other: DomainStatsRecord): numbe
   return one.index - other.index;
 }
 
-/** The time that a recording covers, in ms since 1970. */
+/** The span of time that a recording covers. `from` and `to` are in ms since 1970. */
 export interface Recorded {
   readonly from: number;
   /** The time of the last record that is known; a recorder may still be adding records. */
@@ -261,7 +267,10 @@ export interface Absent {
   readonly error: VirstreamError;
 }
 
-/** The result of a sweep: the number of records by status, when it began and how long it took. */
+/**
+ * The result of a sweep: the number of its records (`domains`) and of those with each status, when the sweep began and
+ * how long it took.
+ */
 export interface SweepSummary {
   readonly domains: number;
   readonly ok: number;

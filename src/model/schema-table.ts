@@ -32,13 +32,14 @@ const SEED = Math.floor(Math.random() * 2 ** 32);
  */
 export class SchemaTable {
   /**
-   * The schemas, by a hash of their keys and types: a text of all keys and types would take as much memory as the keys.
+   * The schemas, by a hash of their keys and types. The map does not use the keys and types themselves as a text,
+   * because that text would take as much memory as the keys.
    */
   readonly #schemas = new Map<number, Schema[]>();
   #bytes = 0;
   #last: Schema | undefined;
 
-  /** The schema of a list of keys and their types' codes. */
+  /** Returns the shared schema for a list of keys and the type code of each key. */
   schemaOf(keys: readonly string[], types: Uint8Array): Schema {
     const last = this.#last;
     if (last !== undefined && hasShape(last, keys, types)) return last;

@@ -9,7 +9,7 @@ export type ParamTypeName = keyof typeof ParamType;
 /** The names of the types; a type's code is its position plus one. */
 export const PARAM_TYPES = Object.keys(ParamType) as readonly ParamTypeName[];
 
-/** A type's code. */
+/** The code of a type, from 1 to 7. */
 export type ParamTypeCode = (typeof ParamType)[ParamTypeName];
 
 /**
@@ -20,7 +20,10 @@ export class Schema {
   readonly keys: readonly string[];
   /** The type code of each key. */
   readonly types: Uint8Array;
-  /** The positions of the keys whose values are texts, in order: the text at `texts[i]` belongs to `textPositions[i]`. */
+  /**
+   * The positions of the keys whose values are texts, in order. The text `texts[i]` of a record is the value of the key
+   * at the position `textPositions[i]`.
+   */
   readonly textPositions: readonly number[];
   readonly #row: readonly number[];
   #positions: Map<string, number> | undefined;

@@ -1,6 +1,6 @@
 /**
- * The words for libvirt's states (virDomainState), by number, and for each state's reasons (virDomain*Reason), by
- * number.
+ * The row with the index n has the word for libvirt's state number n (virDomainState), and then the words for the
+ * reasons of this state (virDomain*Reason), in the order of their numbers.
  */
 // biome-ignore format: one state per line
 const STATES = [
@@ -20,8 +20,8 @@ type StateRow = (typeof STATES)[number];
 type Word<Text extends string> = Text extends `${infer One} ${infer Rest}` ? One | Word<Rest> : Text;
 
 /**
- * A domain's state in words, e.g. state `paused` and reason `ioerror`. A state narrows the reasons. A newer libvirt may
- * have more of both: states and reasons without a known word are `state-<number>` and `reason-<number>`.
+ * A domain's state in words, e.g. state `paused` and reason `ioerror`. Each state has its own reasons. A newer libvirt
+ * may have more states and reasons: those without a known word are `state-<number>` and `reason-<number>`.
  */
 export type StateWords =
   | {
@@ -30,8 +30,8 @@ export type StateWords =
   | { readonly state: `state-${number}`; readonly reason: `reason-${number}` };
 
 /**
- * The states that may mean a failure, each with the reasons that do mean a failure. A crashed domain has failed,
- * whatever the reason.
+ * The states that mean a failure only for some reasons, each with these reasons. The state `crashed` is not in the
+ * list: it always means a failure.
  */
 const TROUBLES: Readonly<Record<string, readonly string[]>> = {
   running: ["postcopy-failed"],
@@ -44,7 +44,10 @@ export function isTrouble({ state, reason }: StateWords): boolean {
   return state === "crashed" || TROUBLES[state]?.includes(reason) === true;
 }
 
-/** libvirt's two numbers in words; a number without a known word becomes `state-N` or `reason-N`. */
+/**
+ * Converts libvirt's numbers of a state and of its reason to words. A number without a known word becomes `state-N` or
+ * `reason-N`.
+ */
 export function stateWords(state: number, reason: number): StateWords {
   const [word, reasons] = STATES[state] ?? [];
   return {

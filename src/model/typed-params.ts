@@ -16,19 +16,20 @@ export interface Param {
   readonly value: ParamValue;
 }
 
-/** The texts of all records without texts. */
+/** The shared `texts` of all records that have no texts. */
 export const NO_TEXTS: readonly string[] = Object.freeze([]);
 
 /**
- * The typed parameters of one record: ordered, exact, and lazy. The type of a value follows the type that was declared
- * for it, never its size: llong and ullong are always bigint, also when they are small.
+ * The typed parameters of one record, in their order and with exact values. A value gets its JavaScript type only when
+ * it is read. The type of a value follows the type that was declared for it, never its size: llong and ullong are
+ * always bigint, also when they are small.
  *
  * The values are kept as one packed array of doubles, since nearly all of them are numbers: 8 bytes for each, one
  * object for the garbage collector, and comparisons without type checks. The few values that are not doubles are kept
  * in `texts` and `bigs`.
  */
 export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
-  /** A record without parameters. */
+  /** The parameters of a record that has none. */
   static readonly EMPTY = new TypedParams(new Schema([], new Uint8Array(0)), []);
 
   readonly schema: Schema;
@@ -87,8 +88,8 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
   }
 
   /**
-   * A numeric value as a float for arithmetic (a 64-bit integer is rounded above 2^53); undefined for a missing key or
-   * text.
+   * A numeric value as a float for arithmetic (a 64-bit integer is rounded above 2^53). Undefined if the record lacks
+   * the key, or if the value is a text.
    */
   number(key: KnownKey): number | undefined {
     const position = this.schema.position(key);
@@ -96,7 +97,7 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
     return this.doubles[position];
   }
 
-  /** The declared type of a key. */
+  /** The declared type of a key's value; undefined if the record lacks the key. */
   type(key: string): ParamTypeName | undefined {
     const position = this.schema.position(key);
     return position < 0 ? undefined : PARAM_TYPES[this.schema.types[position]! - 1];
@@ -132,8 +133,8 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
   }
 
   /**
-   * The parameters as a hierarchy along their dots. If a key has a value and is also the beginning of other keys, its
-   * value is under the empty segment.
+   * The parameters as a hierarchy: each dot in a key begins a deeper level. If a key has a value and is also the
+   * beginning of other keys, its value is under the empty segment.
    */
   tree(): ParamTree {
     const root: ParamTree = Object.create(null);
@@ -178,7 +179,10 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
   }
 }
 
-/** The type codes of a plain object of parameters, one digit for each, in the order of the object. */
+/**
+ * The type codes of the parameters in the plain object that `toJSON` returned: one digit for each, in the order of the
+ * object.
+ */
 export function typesOf({ schema }: TypedParams, plain: object): string {
   let codes = "";
   for (const key of Object.keys(plain)) codes += schema.types[schema.position(key)]!;

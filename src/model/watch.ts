@@ -56,9 +56,9 @@ export type WatchState = (typeof WATCH_STATES)[number];
 
 /**
  * Why sweeps were skipped. `slow-consumer`: the reader did not keep up, and got the newest state instead.
- * `reconnected`: the connection to the server was lost for longer than the server remembers. `source`: the hypervisor
- * could not be reached, or swept. `not-recorded`: a recording lacks the sweeps, because the recorder did not run, or
- * the file is damaged.
+ * `reconnected`: the connection to the server was lost for so long that the server no longer had all missed sweeps.
+ * `source`: the hypervisor could not be reached, or swept. `not-recorded`: a recording lacks the sweeps, because the
+ * recorder did not run, or the file is damaged.
  */
 export const GAP_REASONS = ["slow-consumer", "reconnected", "source", "not-recorded"] as const;
 /** The reason of a gap. */
@@ -73,15 +73,15 @@ export interface SyncEvent {
    */
   readonly tick: number;
   /**
-   * The host that was swept. A watch of several hosts has a sync for each host, or one sync for all, with commas
-   * between the names of the hosts.
+   * The host that was swept. A watch of several hosts has a sync for each host, or one sync for all hosts: then `host`
+   * has all names with commas between them.
    */
   readonly host: string;
   /** The result of the sweep. It also counts records that did not change and were not delivered. */
   readonly summary: SweepSummary;
   /**
-   * The number of sweeps that were left out since the last sync, because a sweep took longer than the interval. Sweeps
-   * never overlap.
+   * The number of sweeps that were left out since the last sync. Sweeps never overlap: while a sweep takes longer than
+   * the interval, the sweeps that are due are left out.
    */
   readonly overrun: number;
 }
@@ -93,9 +93,12 @@ export interface SyncEvent {
 export interface GapEvent {
   readonly type: "gap";
   readonly reason: GapReason;
-  /** The number of sweeps; undefined when the number cannot be known, for example after a server's restart. */
+  /**
+   * How many sweeps were not delivered; undefined when the number cannot be known, for example after a server's
+   * restart.
+   */
   readonly skipped: number | undefined;
-  /** The host of the sweeps; undefined: all hosts. */
+  /** The host whose sweeps were not delivered; undefined: all hosts. */
   readonly host: string | undefined;
 }
 
@@ -103,9 +106,9 @@ export interface GapEvent {
 export interface StatusEvent {
   readonly type: "status";
   readonly state: WatchState;
-  /** The host; undefined: the connection to all hosts. */
+  /** The host whose state has changed; undefined: the connection through which all hosts are read. */
   readonly host: string | undefined;
-  /** The reason, unless the state is `connected` or `removed`. */
+  /** Why the source is not connected; undefined if the state is `connected` or `removed`. */
   readonly error: VirstreamError | undefined;
 }
 
@@ -130,7 +133,7 @@ export interface WatchSink {
   gone(domain: Domain): void;
   /** All other events. */
   event(event: SyncEvent | GapEvent | StatusEvent): void;
-  /** No more events follow for now, so buffered events can be sent. */
+  /** The source has no more events for now, so the sink can send the events that it has buffered. */
   flush(): void;
   /** The watch has ended permanently; nothing is called after this. With `end-of-recording` it has ended without a failure. */
   end(error: VirstreamError): void;
@@ -150,8 +153,8 @@ const WATCH_MEMBERS = {
 } satisfies Members;
 
 /**
- * Checks the options of a watch, and fills in the defaults. Of the signal, it only checks the type: the signal is not
- * part of the result.
+ * Checks the options of a watch, and fills in the defaults. It checks only the type of the signal, which is not part of
+ * the result.
  *
  * @throws VirstreamError `invalid-argument`
  */

@@ -21,8 +21,8 @@ function isExcluded({ scope }: Feed): boolean {
 }
 
 /**
- * The last result of everyHostAccounted for each feed. Each event of each host needs the result, so most calls must not
- * look at all hosts of the feed.
+ * The last result of everyHostAccounted for each feed. The result is needed for each event of each host, so most calls
+ * must not look at all hosts of the feed.
  */
 const answers = new WeakMap<Feed, { readonly host: string; readonly changes: number; readonly accounted: boolean }>();
 

@@ -7,14 +7,17 @@ import type { SweepMetrics } from "./metrics.ts";
 /** What a feed knows of one domain. */
 export interface FeedEntry {
   /**
-   * The domain's number in this feed. Numbers are small: once this domain is gone, another domain may get its number.
+   * The domain's number in this feed. Once the domain is gone, another domain may get its number, so that the numbers
+   * stay small.
    */
   readonly number: number;
   /** The newest record that the listeners got. */
   record: DomainStatsRecord;
-  /** When the listeners got that record, on the feed's clock. */
+  /**
+   * When the listeners got that record, on the feed's clock; 0 in a feed without heartbeats, which does not need it.
+   */
   reportedAt: number;
-  /** The last sweep that had a record of this domain. */
+  /** The number of the last sweep that had a record of this domain. Only a SweptFeed counts sweeps. */
   sweep: number;
 }
 
@@ -34,14 +37,14 @@ export interface FeedScope {
   readonly source: { readonly host: string };
   /** True if the source has its own watch, with a sync of each host. */
   readonly pushed: boolean;
-  /** The patterns of the query's `hosts`. */
+  /** The patterns of the query's `hosts`; undefined: all hosts. */
   readonly patterns: readonly string[] | undefined;
 }
 
 /** The inputs of a feed. */
 export interface FeedOptions {
   readonly cadence: Cadence;
-  /** The hosts whose records the feed gets. Default: only `host`. */
+  /** The hosts whose records the feed gets. Without this member, the feed counts as complete after its first sync. */
   readonly scope?: FeedScope;
   readonly now: () => number;
   /** Counts the records and sweeps that a driver pushes; the sampler counts its sweeps itself. */
@@ -58,7 +61,7 @@ export interface FeedOptions {
 export class Feed implements WatchSink {
   readonly cadence: Cadence;
   protected readonly options: FeedOptions;
-  /** The number of the sweep that is under way. */
+  /** The number of the sweep that is under way. Only a SweptFeed counts its sweeps here. */
   protected sweep = 0;
   /**
    * Replaced by a new array whenever a listener joins or leaves, because this may happen while the feed calls its
@@ -71,7 +74,7 @@ export class Feed implements WatchSink {
   #next = 0;
   /** The state of each source that is not connected, by host. The key undefined means the connection to all hosts. */
   protected readonly absent: Map<string | undefined, StatusEvent> = new Map();
-  /** The hosts that have been swept. */
+  /** The hosts that have been swept at least once. */
   readonly swept: Set<string> = new Set();
   #hostChanges = 0;
   readonly #failing = new Set<string>();
@@ -89,8 +92,8 @@ export class Feed implements WatchSink {
   }
 
   /**
-   * A copy of the newest record of each domain, by the domain's number, with holes. It is consistent if you take it at
-   * a flush.
+   * Returns a new array with the newest record of each domain at the position of its number. A number without a domain
+   * is undefined. Call this at a flush: then the listeners have got the events for all of these records.
    */
   records(): (DomainStatsRecord | undefined)[] {
     return this.numbers.map((entry) => entry?.record);
@@ -104,12 +107,12 @@ export class Feed implements WatchSink {
     return this.entries.get(domain) !== undefined;
   }
 
-  /** The event for the end of the last sweep; undefined before the first end of a sweep. */
+  /** The event for the end of the last sweep; undefined until a sweep has ended. */
   get sync(): SyncEvent | undefined {
     return this.#sync;
   }
 
-  /** The sources that are not connected. */
+  /** The newest status event of each source that is not connected. */
   get statuses(): Iterable<StatusEvent> {
     return this.absent.values();
   }
@@ -119,7 +122,10 @@ export class Feed implements WatchSink {
     return this.#failing;
   }
 
-  /** Changes whenever `swept` or `statuses` do. */
+  /**
+   * A number that changes whenever `swept` or `statuses` change. It shows whether a result made from them is still
+   * valid.
+   */
   get hostChanges(): number {
     return this.#hostChanges;
   }
@@ -142,7 +148,7 @@ export class Feed implements WatchSink {
     this.#listeners = [...this.#listeners, listener];
   }
 
-  /** The sink first gets the state, and from then on every event. */
+  /** The sink first gets the feed's state as events, and from then on every event. */
   push(sink: WatchSink): void {
     for (const status of this.absent.values()) sink.event(status);
     for (const entry of this.numbers) if (entry !== undefined) sink.record(entry.record);
@@ -170,7 +176,7 @@ export class Feed implements WatchSink {
     });
   }
 
-  /** A record that the driver pushes. */
+  /** Takes a record that the driver pushes. */
   record(record: DomainStatsRecord): void {
     this.options.metrics?.record(record);
     const { host } = record.domain;
@@ -222,7 +228,7 @@ export class Feed implements WatchSink {
 
   /**
    * Finds the entry of a domain. Domains mostly come in the order of the last sweep, and as the same objects. So this
-   * method tries the entry after the last found entry first, which saves a hash.
+   * method first tries the entry after the entry that it found last: that saves a search in the map.
    */
   #entryOf(domain: Domain): FeedEntry | undefined {
     const guess = this.numbers[this.#next];
@@ -272,7 +278,7 @@ export class Feed implements WatchSink {
     this.#hostChanges++;
     if (event.state === "connected" || event.state === "removed") this.absent.delete(event.host);
     else this.absent.set(event.host, event);
-    // The sweep of this host will not end.
+    // The host is not connected, so its sweep that is under way will not end.
     if (event.state !== "connected") {
       if (event.host === undefined) this.underWay.clear();
       for (const host of event.host?.split(",") ?? []) this.underWay.delete(host);

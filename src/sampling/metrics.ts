@@ -1,7 +1,7 @@
 import type { DomainStatsRecord, RecordStatus } from "../model/record.ts";
 import type { SyncEvent } from "../model/watch.ts";
 
-/** Figures of all sweeps since the start. They are counters unless marked as gauges. */
+/** Figures of all sweeps of one driver, since virstream opened it. They are counters unless marked as gauges. */
 export interface SweepFigures {
   /** Sweeps that ran to their end. */
   readonly sweeps: number;
@@ -11,15 +11,15 @@ export interface SweepFigures {
   readonly sweepsStopped: number;
   /** Sweeps under way; a gauge. */
   readonly sweepsInFlight: number;
-  /** The total time of the sweeps that ran to their end, in seconds. */
+  /** How long all sweeps that ran to their end took together, in seconds. */
   readonly sweepSeconds: number;
-  /** The time of the last sweep that ran to its end, in seconds; a gauge. */
+  /** How long the last sweep that ran to its end took, in seconds; a gauge. */
   readonly lastSweepSeconds: number;
-  /** Sweeps that were skipped because the sweep before took longer than its interval. */
+  /** Sweeps that were skipped because the sweep before them took longer than the interval. */
   readonly sweepsOverrun: number;
-  /** Records by status. */
+  /** The number of records with each status. */
   readonly records: Readonly<Record<RecordStatus, number>>;
-  /** Records of domains with an earlier call that was still unanswered. */
+  /** Records with the reason `quarantined`: an earlier call for the domain was still unanswered. */
   readonly recordsQuarantined: number;
 }
 
@@ -43,7 +43,10 @@ export class SweepMetrics {
     this.#now = now;
   }
 
-  /** Counts the start of a sweep. Call the returned function once, at the end of the sweep. */
+  /**
+   * Counts the start of a sweep. Returns a function; call it once, at the end of the sweep, with the way in which it
+   * ended.
+   */
   began(): (end: "whole" | "failed" | "stopped") => void {
     const began = this.#now();
     this.#figures.sweepsInFlight++;

@@ -11,13 +11,13 @@ import { SweptFeed } from "./swept-feed.ts";
 
 /** Figures of all watches of a driver. They are counters unless marked as gauges. */
 export interface SamplingFigures extends SweepFigures {
-  /** Different queries that are swept repeatedly; a gauge. */
+  /** The number of different queries that are swept repeatedly; a gauge. */
   readonly samplers: number;
-  /** Different pairs of a query and a cadence that are watched; a gauge. */
+  /** The number of different pairs of a query and a cadence that are watched; a gauge. */
   readonly feeds: number;
-  /** Listeners of all feeds: consumers in this process, and channels of a server; a gauge. */
+  /** The number of listeners of all feeds: consumers in this process, and channels of a server; a gauge. */
   readonly subscribers: number;
-  /** Sweeps that readers skipped because they were slow. */
+  /** The number of sweeps that a reader skipped because it was slow, as a sum over all readers. */
   readonly ticksConflated: number;
 }
 
@@ -47,7 +47,7 @@ interface OpenedFeed {
 /**
  * All watches of one driver. Equal watches share their work: there is one sampler for each query, and one feed for each
  * query and cadence. So the load on the hypervisor does not grow with the number of readers. Every reader of a feed
- * sees all of its domains. So a client that may see fewer domains has a driver and a Sampling of its own.
+ * sees all domains of the feed. So a client that may see fewer domains has a driver and a Sampling of its own.
  */
 export class Sampling {
   readonly #driver: Source;
@@ -60,7 +60,7 @@ export class Sampling {
   readonly watched = new Map<string, WatchedQuery>();
   #conflated = 0;
   /**
-   * True if nothing can be watched any more.
+   * True after `drain` or `close`: no new watch is accepted.
    *
    * @internal
    */
@@ -111,7 +111,7 @@ export class Sampling {
     this.#conflated += ticks;
   }
 
-  /** The figures as they are now. */
+  /** Returns a copy of the present figures. */
   snapshot(): SamplingFigures {
     const feeds = this.#feeds;
     return {
@@ -123,13 +123,16 @@ export class Sampling {
     };
   }
 
-  /** Ends each watch after the sweep that is under way, and accepts no further watch. Resolves when all have ended. */
+  /**
+   * Ends each watch after the sweep that is under way, and accepts no further watch. Resolves when all watches have
+   * ended.
+   */
   async drain(error: VirstreamError): Promise<void> {
     this.closed = true;
     await Promise.all(this.#feeds.map((feed) => feed.drain(error)));
   }
 
-  /** Ends all watches. Sinks get this error; the watches of consumers in this process complete. */
+  /** Ends all watches. Sinks get this error; the watches of consumers in this process complete without an error. */
   close(error: VirstreamError): void {
     this.closed = true;
     for (const feed of this.#feeds) feed.end(error);

@@ -12,13 +12,16 @@
  * It has no clock of its own: callers pass the time.
  */
 
-/** A new cadence gets a sweep at once, but no earlier than this many ms after the sweep before. */
+/**
+ * A new cadence gets a sweep at once, but no earlier than this many ms after the last sweep began. If its own interval,
+ * or the interval of the fastest cadence, is shorter than this, that interval counts.
+ */
 const NEWCOMER_SPACING_MS = 1_000;
 
 interface Entry {
   readonly intervalMs: number;
   dueAt: number;
-  /** True if it has not taken part in any sweep yet. */
+  /** True if the cadence has not taken part in any sweep yet. */
   fresh: boolean;
   /** How many due times of the cadence were skipped before the current sweep. */
   skipped: number;

@@ -4,8 +4,8 @@ import { NIL_UUID } from "../model/uuid.ts";
 
 /**
  * Resolves the selectors of a query to domains, which are known by host and uuid. A selector does not say on which host
- * its domain is, and a name does not say the uuid. Only the domain's answer shows both. So a table keeps a value for
- * each selector, and finds the values of all selectors that mean a given domain.
+ * its domain is, and a name does not say the uuid. Only a record of the domain shows its host, its uuid and its name.
+ * So a table keeps a value for each selector, and finds the values of all selectors that mean a given domain.
  */
 export class SelectorTable<Value> {
   readonly #byUuid = new Map<string, Value>();

@@ -6,7 +6,10 @@ import type { Cadence, GapEvent, StatusEvent, SyncEvent, WatchEvent, WatchState 
 import type { Feed, FeedEntry, FeedListener } from "./feed.ts";
 import type { Sampling } from "./sampling.ts";
 
-/** The queue's high-water mark is two events for each domain, and this many more events. */
+/**
+ * The queue may have two events for each domain, and this many more. If more events wait, the consumer has fallen
+ * behind.
+ */
 const SLACK = 64;
 
 /**
@@ -45,7 +48,7 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
   readonly #statuses = new Map<string | undefined, WatchState | undefined>();
   /** Hosts whose state the consumer got, and whose removal was in an event that was dropped. */
   readonly #removed = new Set<string | undefined>();
-  /** The last sweep whose end was queued. */
+  /** The tick of the last sweep whose end was queued, and not dropped. */
   #tick = 0;
   /** How many skipped sweeps the dropped `gap` events of the source report; undefined: unknown. */
   #skipped: number | undefined = 0;

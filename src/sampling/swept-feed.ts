@@ -5,7 +5,7 @@ import { Feed, type FeedEntry, type FeedOptions } from "./feed.ts";
 
 /** The inputs of a feed that a sampler feeds. */
 export interface SweptFeedOptions extends FeedOptions {
-  /** The name of the host that is swept. */
+  /** The name of the host that is swept; for several hosts, all names with commas between them. */
   readonly host: string;
   /**
    * True if the query names its domains: then a domain that does not exist has a record in every sweep, with the status

@@ -9,7 +9,10 @@ type Template<Key extends string> = Key extends `${infer Head}<${infer Part}>${i
   ? `${Head}${Part extends "name" ? string : number}${Template<Tail>}`
   : Key;
 
-/** The JavaScript type for a declared type, or for two declared types with a bar between them. */
+/**
+ * The JavaScript type for a declared type such as `ullong`. For two declared types with a bar between them, it is the
+ * union of both.
+ */
 type Value<Declared extends string> = Declared extends `${infer One}|${infer Other}`
   ? Value<One> | Value<Other>
   : Declared extends "llong" | "ullong"
@@ -22,7 +25,7 @@ type Value<Declared extends string> = Declared extends `${infer One}|${infer Oth
 
 type ByTemplate = { [R in Row as Template<R[0]>]: Value<R[2]> };
 
-/** Every key of the field table, as string or template literal. */
+/** The type of every key of the field table: a string literal, or a template literal if a part of the key varies. */
 export type KnownKey = keyof ByTemplate;
 
 /** The JavaScript type of a known key's value. */
@@ -32,7 +35,7 @@ type MatchingKey<Key extends string> = { [Known in KnownKey]: Key extends Known 
 
 /**
  * The kind of a field's values: a counter only grows (until a reset), a gauge goes up and down, a label names
- * something, a timestamp is a time.
+ * something, a timestamp is a moment.
  */
 export type FieldKind = Row[4];
 
@@ -46,7 +49,7 @@ export interface Field {
   /** `ns`, `bytes`, `KiB`, `count`, …; empty if the values have no unit, or if only the hypervisor knows the unit. */
   readonly unit: string;
   readonly kind: FieldKind;
-  /** The libvirt version that introduced the field; `~` before the version means approximately. */
+  /** The libvirt version that introduced the field; `~` before the version: no header or release note confirms it. */
   readonly since: string;
   readonly description: string;
 }
@@ -73,7 +76,10 @@ for (const field of FIELDS) {
   }
 }
 
-/** The field of a key such as `block.0.rd.bytes`; undefined for a key newer than the table. */
+/**
+ * The field of a key such as `block.0.rd.bytes`; undefined for a key that the table lacks, for example a key of a newer
+ * libvirt.
+ */
 export function fieldOf(key: string): Field | undefined {
   const exact = byShape.get(key.replaceAll(/(?<=\.)\d+(?=\.|$)/g, "#"));
   return exact ?? byExpression.find(([expression]) => expression.test(key))?.[1];

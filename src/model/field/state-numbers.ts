@@ -1,4 +1,4 @@
-/** libvirt's number of each state (virDomainState), for drivers that make their own domains. */
+/** libvirt's number of each state of a domain (virDomainState), as the parameter `state.state` has it. */
 export const STATE_NUMBERS = {
   nostate: 0,
   running: 1,
