@@ -23,7 +23,7 @@ export interface DaemonFacts {
 /** How the doctor reached a daemon. */
 export interface DaemonAddress {
   readonly uri: LibvirtUri;
-  /** The unix socket that the doctor connected to. */
+  /** The unix socket that the doctor connected to; undefined for another transport. */
   readonly socket: string | undefined;
   readonly configuration: Configuration | undefined;
   /** True if systemd starts the daemon. */
@@ -33,10 +33,10 @@ export interface DaemonAddress {
 /** Opens one more connection to the daemon. */
 export type OpenConnection = () => Promise<OpenedDaemon>;
 
-/** virstream keeps up to four slow calls and one quick call on a connection. */
+/** virstream has up to four slow calls and one quick call in flight on a connection. */
 const REQUESTS_NEEDED = 5;
 /**
- * Frozen guests may block 8 workers with calls of one virstream process; as many workers should remain for other
+ * Calls of one virstream process to frozen guests may block 8 workers. Another 8 workers should remain for other
  * clients.
  */
 const WORKERS_NEEDED = 16;
@@ -44,7 +44,7 @@ const WORKERS_NEEDED = 16;
 /**
  * Asks the daemon about itself. Rejects when the daemon cannot be opened or does not answer.
  *
- * @returns its answers, and the connections over which they came: two, or one if the daemon admits no other
+ * @returns the daemon's answers, and the connections over which they came: two, or one if the daemon admits no other
  */
 export async function examineDaemon(
   open: OpenConnection,
@@ -70,8 +70,8 @@ export async function examineDaemon(
 }
 
 /**
- * Opens two connections at once, because each takes long over a slow network. The second one may take only a little
- * longer than the first, because the daemon may admit no second one.
+ * Opens two connections at once, because each takes long over a slow network. After the first one is open, the wait for
+ * the second one is short, because the daemon may admit no second one.
  */
 async function openTwo(open: OpenConnection, timeLimit: TimeLimit): Promise<[OpenedDaemon, OpenedDaemon?]> {
   const opened: OpenedDaemon[] = [];
@@ -82,7 +82,7 @@ async function openTwo(open: OpenConnection, timeLimit: TimeLimit): Promise<[Ope
 }
 
 /**
- * The finding for a daemon that could not be asked.
+ * Makes the finding for a daemon that could not be asked.
  *
  * @param reached true if the transport was open, so that neither the network nor ssh is the cause
  */

@@ -16,7 +16,8 @@ export interface Case {
   /** The guest's newest record, and its rates over the time before this record. */
   readonly rates: DomainRates;
   /**
-   * Left out if no libvirt can be asked, because another virstream serves the guest, or because the guest is simulated.
+   * What libvirt and the system report about the guest. Left out if no libvirt can be asked: another virstream serves
+   * the guest, or the guest is simulated.
    */
   readonly evidence?: GuestEvidence | undefined;
   /** How to call virsh for this host: `virsh -c qemu:///system`. */
@@ -28,11 +29,14 @@ export interface Case {
   readonly askedForMs: number;
   /** True if its host is simulated, so that there is no more evidence. Default false. */
   readonly isSimulated?: boolean;
-  /** Why the server of the guest has not examined it for this client. */
+  /**
+   * Why the virstream server that has the guest did not examine the guest for this client; undefined if it gave no
+   * reason.
+   */
   readonly refusal?: string | undefined;
 }
 
-/** A guest that uses more than this has almost no memory left. */
+/** A guest that uses this percentage of its memory, or more, has almost no memory left. */
 const MEMORY_PERCENT = 95;
 
 /** The words for virDomainJobOperation, by number. */
@@ -52,7 +56,7 @@ const OPERATIONS = [
 
 type Finding = Omit<Diagnosis, "domain" | "records">;
 
-/** Says what is wrong with a guest. The first cause that explains its record wins. */
+/** Says what is wrong with a guest. If several causes are possible, the first check that finds a cause decides. */
 export function diagnose(it: Case): Diagnosis {
   const { record } = it.rates;
   const { status, missing, domain } = record;
@@ -89,7 +93,9 @@ function process({ rates: { record }, evidence }: Case): Finding | undefined {
   };
 }
 
-/** The monitor is lost, or a job runs in the guest, or the monitor is busy while the record is incomplete. */
+/**
+ * Finds a cause in the monitor: it is lost, or a job runs in the guest, or it is busy and the record is incomplete.
+ */
 function monitor({ rates: { record }, evidence, virsh, askedForMs }: Case): Finding | undefined {
   const { control, job } = evidence ?? {};
   if (control === undefined) return undefined;
@@ -136,7 +142,7 @@ function progressOf(params: TypedParams | undefined): string[] {
   return total > 0 ? [`${((100 * done) / total).toFixed(0)} % of its data is done`] : [];
 }
 
-/** The guest's state shows a failure: of its storage, of QEMU, or a panic. */
+/** Finds a cause in the guest's state, which shows that its storage or QEMU failed, or that the guest panicked. */
 function failed({ rates: { record }, evidence, virsh }: Case): Finding | undefined {
   const { state, domain, params } = record;
   if (state === undefined || !isTrouble(state)) return undefined;
@@ -192,7 +198,7 @@ const REASONS: Readonly<Record<string, string>> = {
   error: "libvirt returned an error",
 };
 
-/** The record is incomplete for another reason. */
+/** Explains a record that is incomplete for a reason that no earlier check has found. */
 function incomplete({ rates: { record }, evidence, virsh, isSimulated = false, refusal }: Case): Finding | undefined {
   if (record.status === "ok") return undefined;
   const { reason, error, domain } = record;
@@ -224,7 +230,7 @@ function incomplete({ rates: { record }, evidence, virsh, isSimulated = false, r
   };
 }
 
-/** The guest does not run, and nothing failed. */
+/** Explains why a guest does not run although nothing failed. */
 function stopped({ rates: { record }, virsh }: Case): Finding | undefined {
   const { state, domain } = record;
   const [word, command] = [guestWord(domain), COMMANDS[state?.state ?? ""]];

@@ -20,7 +20,7 @@ import { isSilence, TimeLimit } from "./time-limit.ts";
  */
 export interface Examination extends Partial<DaemonFacts> {
   readonly uri: string;
-  /** Every socket that virstream would try, in its order; none for other transports. */
+  /** Every unix socket that virstream would try, in the order of its attempts; empty for other transports. */
   readonly sockets: readonly SocketFact[];
   readonly configuration?: Configuration | undefined;
   /** The groups that every running guest supports. If no guest runs: the groups that depend only on libvirt. */
@@ -36,11 +36,11 @@ export interface ExamineOptions {
   readonly signal?: AbortSignal;
   /** The longest time that the whole examination may take, in ms. Default 8,000. */
   readonly timeoutMs?: number;
-  /** The folders to look for sockets in. */
+  /** The folders to look for sockets in. Default: the usual folders of this machine and user. */
   readonly place?: SocketPlace;
-  /** The folders to look for the daemon's configuration in. */
+  /** The folders to look for the daemon's configuration in. Default: those that libvirt's daemons use by default. */
   readonly configuration?: ConfigurationPlace;
-  /** How to connect to the daemon. */
+  /** Opens the stream to the daemon. Default: over any transport that virstream has. */
   readonly transports?: OpenTransport;
 }
 
@@ -134,7 +134,7 @@ async function examineDomains(
     timeLimit.signal.throwIfAborted();
     return { findings: [listingFinding(VirstreamError.from(error))] };
   }
-  // Other drivers have no monitors and no balloons, and their statistics call may block on a guest.
+  // libvirt's other drivers have no monitors and no balloons, and their statistics call may block on a guest.
   if (hypervisor !== "qemu") return { guests: { running: running.length, examined: 0 }, findings: [] };
   const failed = statistics ? failedFindings(await findFailed(client, timeLimit), uri) : [];
   if (running.length === 0 && statistics) return examineWithoutGuests(client, failed, timeLimit);

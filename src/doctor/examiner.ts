@@ -26,7 +26,10 @@ export class Examiner {
   readonly #sourceOf: (host: string) => GuestSource;
   readonly #calls = new UnansweredCalls();
 
-  /** @param connection the connection that reads the guests */
+  /**
+   * @param connection the connection that reads the guests
+   * @param sourceOf returns the URI from which the guests of a host are read, with its credentials
+   */
   constructor(connection: Connection, sourceOf: (host: string) => GuestSource) {
     this.#connection = connection;
     this.#sourceOf = sourceOf;

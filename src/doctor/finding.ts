@@ -1,8 +1,8 @@
-/** The findings of the doctor. The ids are stable; docs/doctor.md explains each. */
+/** The findings of the doctor. The ids are stable; docs/doctor.md explains each finding. */
 
 /**
- * How bad a finding is. With a `problem`, virstream does not work. With a `warning`, virstream loses something. With a
- * `note`, virstream works.
+ * How bad a finding is. With a `problem`, virstream does not work. With a `warning`, virstream works, but records may
+ * be incomplete or late, or a guest needs help. A `note` needs no action.
  */
 export type Severity = "problem" | "warning" | "note";
 
@@ -63,12 +63,12 @@ export interface Finding {
   readonly guests: readonly AffectedGuest[];
 }
 
-/** A finding with its usual severity. */
+/** Makes a finding. It has the usual severity of its id, unless `details` has another one. */
 export function finding(id: FindingId, what: string, details: Partial<Omit<Finding, "id" | "what">> = {}): Finding {
   return { id, severity: FINDINGS[id], what, fix: [], guests: [], ...details };
 }
 
-/** True if there is anything to fix. A note needs no action. */
+/** True if at least one finding needs an action. A note needs none. */
 export function needsFix(findings: readonly Finding[]): boolean {
   return findings.some(({ severity }) => severity !== "note");
 }

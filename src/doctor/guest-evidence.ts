@@ -29,7 +29,7 @@ export interface GuestEvidence {
    * The limits that an administrator has set for slow disks, by the name of the disk. A disk without limits is missing.
    */
   readonly ioLimits?: ReadonlyMap<string, readonly string[]>;
-  /** Only for a guest with a job. */
+  /** The statistics of the guest's job. Only for a guest with a job. */
   readonly job?: JobStats;
   /** The error because of which other members are missing. */
   readonly error?: VirstreamError;
@@ -71,7 +71,8 @@ export async function collectEvidence(
     const { client } = await connectDaemon({ uri, transports, timeoutMs: timeLimit.atMost(ANSWER_MS) }, signal);
     try {
       let control = await timeLimit.wait(client.call(PROCEDURES.controlInfo, domain));
-      // Each query of a sweep makes the monitor busy for some ms.
+      // Each query of a sweep makes the monitor busy for some ms. So only a monitor that stays busy is a sign of
+      // trouble.
       for (let i = 0; i < LOOKS && control.state === ControlState.occupied && control.forMs < BUSY_MS; i++) {
         await sleep(LOOK_AGAIN_MS, { signal });
         control = await timeLimit.wait(client.call(PROCEDURES.controlInfo, domain));
@@ -102,7 +103,7 @@ export async function collectEvidence(
         evidence = { ...evidence, ioLimits };
       }
     } finally {
-      // An orderly end would have to wait for the unanswered call.
+      // An orderly end of the connection would have to wait for a call that is still unanswered.
       client.destroy(new VirstreamError("connection-closed", "the guest has been examined"));
     }
   } catch (error) {

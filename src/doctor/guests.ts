@@ -16,7 +16,7 @@ import { isSilence, type TimeLimit } from "./time-limit.ts";
 export interface Balloon {
   /** Usually `virtio`; `none` when the guest has no balloon. */
   readonly model: string;
-  /** How often the guest reports its memory, in seconds; 0 when it never does. */
+  /** The time between two reports of the guest's memory, in seconds; 0 when the guest never reports. */
   readonly periodS: number;
 }
 
@@ -30,9 +30,9 @@ export interface GuestFacts {
   readonly state?: StateWords;
   /** The guest's QEMU process, if the process runs on this machine and this user may see it. */
   readonly process?: GuestProcess | undefined;
-  /** The groups that libvirt and its QEMU support, as bits. */
+  /** The groups that both libvirt and the guest's QEMU support, as bits. */
   readonly groups?: number;
-  /** Its balloon; left out when its monitor is busy. */
+  /** The guest's balloon; left out when the guest's monitor is busy. */
   readonly balloon?: Balloon;
   /** The error because of which other members are missing: libvirt did not answer in time, or refused. */
   readonly error?: VirstreamError;
@@ -135,7 +135,7 @@ const EVERY_BIT = 0xffffffff;
  * ENFORCE flag: libvirt refuses before it does anything, and its error names the unsupported bits. The result is
  * undefined when the error has another form.
  *
- * @throws VirstreamError `unsupported` without bits, when the hypervisor's driver has no statistics call
+ * @throws VirstreamError `unsupported` when the hypervisor's driver has no statistics call; any other error of the call
  */
 export async function supportedGroups(
   client: RpcClient,
@@ -171,7 +171,7 @@ export function readBalloon(xml: string): Balloon | undefined {
   return { model: element[1]!, periodS: Number(period ?? 0) };
 }
 
-/** How often a guest reports its memory after the suggested command, in seconds. */
+/** The time between two reports of a guest's memory that the suggested command sets, in seconds. */
 const PERIOD_S = 10;
 
 /** The findings about the guests. */
@@ -286,15 +286,18 @@ export function guestFindings(guests: readonly GuestFacts[], uri: LibvirtUri): F
   return findings;
 }
 
-/** The states of a process that cannot answer, their meaning, and what helps. */
+/**
+ * For each kind of process that cannot answer: the letters of its states as ps shows them, their meaning, and what
+ * helps.
+ */
 export const STUCK = [
   ["Tt", "is stopped (state T)", "kill -CONT PID  # unless a debugger or a backup tool has stopped it on purpose"],
   ["D", "waits for storage (state D)", "cat /proc/PID/wchan  # repair the storage first: nothing else ends this wait"],
 ] as const;
 
 /**
- * Shows a guest's process. A uuid is unique, and has no character that grep would interpret. With the brackets, the
- * pattern does not find the grep command itself.
+ * The command that shows a guest's process. A uuid is unique, and has no character that grep would interpret. With the
+ * brackets, the pattern does not find the grep command itself.
  */
 function psOf({ uuid }: GuestFacts): string {
   return `ps -eo pid,stat,args | grep '[-]uuid ${uuid}'`;

@@ -8,7 +8,9 @@ export interface GuestProcess {
   readonly state: string;
 }
 
-/** A healthy process is in state `D` for moments, so this checks it again after this many ms. */
+/**
+ * A healthy process is in state `D` only for moments. So a process in this state is checked again after this many ms.
+ */
 const AGAIN_MS = 300;
 /**
  * How many processes are read at the same time, because a host may have more processes than the number of files that
@@ -38,12 +40,17 @@ export async function guestProcesses(): Promise<Map<string, GuestProcess>> {
   return found;
 }
 
-/** The state follows the name of the program, which is in parentheses and may itself contain parentheses. */
+/**
+ * Reads the state of a process. In the file, it follows the name of the program, which is in parentheses and may itself
+ * contain parentheses.
+ */
 async function stateOf(pid: number): Promise<string> {
   return /\) (\S)[^)]*$/.exec(await read(`/proc/${pid}/stat`))?.[1] ?? "";
 }
 
-/** A process may end while this reads it, and the processes of other users may be hidden. */
+/**
+ * Reads a file of a process. Returns an empty text if the process has ended, or if the system hides it from this user.
+ */
 function read(path: string): Promise<string> {
   return readFile(path, "utf8").catch(() => "");
 }

@@ -5,10 +5,10 @@ import { type Diagnosis, diagnosisOfJson } from "../overview/diagnosis.ts";
 
 /** How long another virstream may take to answer, in ms. The other virstream's own limit is shorter. */
 const SERVER_MS = 15_000;
-/** Longer answers are ignored. A real one has a few hundred bytes. */
+/** Longer answers are ignored. A diagnosis has a few hundred bytes. */
 const MAX_ANSWER_BYTES = 65_536;
 
-/** The URI from which virstream reads a guest's host, and the credentials for it. */
+/** The URI from which virstream reads the statistics of a guest's host, and the credentials for this URI. */
 export interface GuestSource {
   readonly uri: string;
   /** The token for another virstream. */
@@ -34,7 +34,7 @@ export async function askServer(
   domain: DomainIdentity,
   signal: AbortSignal,
 ): Promise<Diagnosis | string | undefined> {
-  // A ws+unix: URI has the path of a socket file and, after a colon, the prefix.
+  // A ws+unix: URI has the path of a socket file and, after a colon, the prefix of the server's paths.
   const [, scheme, rest = ""] = /^(wss?|ws\+unix):\/\/(.*)$/i.exec(uri) ?? [];
   if (scheme === undefined) return undefined;
   const query = `/why?${new URLSearchParams({ domain: domain.uuid })}`;
@@ -63,7 +63,7 @@ export async function askServer(
   }
 }
 
-/** The reason in an answer that is no diagnosis. Servers without diagnoses answer 404. */
+/** Returns the reason in an answer that is no diagnosis. Undefined for a server without diagnoses: it answers 404. */
 function reasonOf({ statusCode, headers }: IncomingMessage, text: string): string | undefined {
   if (statusCode === 404 || !headers["content-type"]?.startsWith("text/plain")) return undefined;
   return text.split("\n")[0]!.slice(0, MAX_REASON) || undefined;

@@ -44,7 +44,10 @@ const FINDINGS = [
   ["unusable", "connection-failed"],
 ] as const;
 
-/** The findings about the sockets before the socket that is used. The state of later sockets does not matter. */
+/**
+ * The findings about the sockets that virstream tries before the socket that it uses. The state of later sockets does
+ * not matter.
+ */
 export function socketFindings(facts: readonly SocketFact[], uri: LibvirtUri, place: SocketPlace): Finding[] {
   const used = facts.find((fact) => fact.used);
   const needed = used === undefined ? facts : facts.slice(0, facts.indexOf(used));

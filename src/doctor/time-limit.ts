@@ -24,7 +24,7 @@ export class TimeLimit {
   }
 
   /**
-   * Waits for an answer as withTimeout does. Rejects with the work's own error, with `deadline-exceeded`, or with the
+   * Waits for an answer as withTimeout does. Rejects with the error of `answer`, with `deadline-exceeded`, or with the
    * signal's reason.
    */
   wait<T>(answer: Promise<T> | ((signal: AbortSignal) => Promise<T>), ms = ANSWER_MS): Promise<T> {

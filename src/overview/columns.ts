@@ -5,15 +5,18 @@ import { type GuestLine, type HostLine, type Line, nameOf } from "./line.ts";
 import { known, narrowBytes, narrowCount, narrowMs, narrowSeconds, percent, span, UNKNOWN } from "./quantity.ts";
 import { whyOf } from "./verdict.ts";
 
-/** A value of a column. A counter may be beyond 2^53. */
+/** A value of a column. It is a bigint for a counter that may be beyond 2^53. */
 export type Value = number | bigint | string;
 
-/** A column of the list of guests, for the screen, for tables, and for CSV. */
+/** A column of the list of guests: on the screen (of `virstream top` and of the page), in tables, and in CSV. */
 export interface Column {
   /** The name with which the user selects the column, or sorts by it. */
   readonly name: string;
   readonly title: string;
-  /** The width in cells, where it does not depend on the lines. */
+  /**
+   * The width in cells. The table of `virstream get` computes its widths from its lines instead, and `virstream top`
+   * may widen the column of names.
+   */
   readonly width: number;
   /**
    * When a line has no room for all columns, those with the highest rank are left out first. Columns of rank 0 always
@@ -24,11 +27,11 @@ export interface Column {
   readonly isText: boolean;
   /** The group that has the column's values; undefined: every record has them. */
   readonly group?: KnownGroup;
-  /** The unit of its values, for the header of CSV. */
+  /** The unit of the column's values, for the header of CSV. */
   readonly unit?: string;
   /** The key that sorts the screen by this column; undefined if the screen does not have the column. */
   readonly key?: string;
-  /** True if tables show it only when the user names it. */
+  /** True if tables show the column only when the user names it. */
   readonly optional?: true;
   /** The value for sorting and for CSV; undefined if it is not known. */
   readonly value: (line: GuestLine) => Value | undefined;
@@ -147,11 +150,11 @@ export function screenColumn(name: string): Column | undefined {
   return SCREEN_COLUMNS.find((column) => column.name === name);
 }
 
-/** Writes counters, either for people or in libvirt's units. */
+/** Returns functions that write counters: for people, or, if `raw` is true, in libvirt's units. */
 export function counterWords(raw: boolean) {
   const words = (narrow: (value: number) => string) => (raw ? String : (value: Value) => narrow(Number(value)));
   return {
-    /** Cells of a column. A raw number has up to 16 digits in practice. */
+    /** The width of a column in cells. A raw number has up to 16 digits in practice. */
     width: (cells: number): number => (raw ? 16 : cells),
     seconds: words(narrowSeconds),
     kibibytes: words((kib) => narrowBytes(kib * 1_024)),
@@ -161,7 +164,7 @@ export function counterWords(raw: boolean) {
 }
 
 /**
- * The counters of a guest since it started.
+ * The columns for the counters of a guest since its start.
  *
  * @param raw true to write them in libvirt's units: ns, KiB and bytes
  */
@@ -197,7 +200,7 @@ export function counterColumns(raw: boolean): readonly Column[] {
       "cpu-time",
       "CPU-TIME",
       { width: words.width(8), rank: 1, group: "cpu-total", unit: "ns" },
-      // For a domain that does not run, a user's own libvirtd reports the processor time of its own process.
+      // For a domain that does not run, a user's own libvirtd reports the processor time of libvirtd itself.
       ({ row: { domain, record } }) => (domain.id < 0 ? undefined : counter(record.params, "cpu.time")),
       words.seconds,
     ),
@@ -214,7 +217,7 @@ export function counterColumns(raw: boolean): readonly Column[] {
 }
 
 /**
- * The columns of a table for which the user names none.
+ * The columns of a table for which the user names no columns.
  *
  * @param groups the requested groups as a mask; 0: all
  * @param hosts true to show the host of each guest
@@ -239,7 +242,7 @@ export function counter(params: TypedParams, key: string): number | bigint | und
   return typeof value === "number" || typeof value === "bigint" ? value : undefined;
 }
 
-/** The sum over a domain's devices; undefined if no device has the number. */
+/** The sum of a counter over a domain's devices; undefined if no device has the counter. */
 function devicesSum(params: TypedParams, device: "net" | "block", field: string): bigint | undefined {
   // The count comes from outside and may be any number, so it is limited: a record has no more devices than parameters.
   const length = Math.min(params.number(`${device}.count`) ?? 0, params.size);

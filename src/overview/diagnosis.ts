@@ -3,7 +3,7 @@ import type { DomainIdentity } from "../model/record.ts";
 /** What is wrong with one guest, the evidence for it, and what helps. */
 export interface Diagnosis {
   readonly domain: DomainIdentity;
-  /** True if something is wrong, as far as its host can see. */
+  /** True if something is wrong, as far as the guest's host can see. */
   readonly wrong: boolean;
   /** The result of the diagnosis, in one sentence. */
   readonly summary: string;
@@ -21,7 +21,7 @@ export function diagnosisJson({ domain: { uuid, name, id, host }, ...rest }: Dia
 }
 
 /**
- * Reads the answer of a server.
+ * Reads a diagnosis from a server's answer to `/why`.
  *
  * @param domain the guest in question
  * @returns undefined if the answer is no diagnosis

@@ -3,7 +3,7 @@ import { guestWord, shellWord } from "./shell-word.ts";
 import { trouble } from "./verdict.ts";
 import { printable } from "./words.ts";
 
-/** What is wrong with a guest in trouble, or slow, in one sentence without its full stop. */
+/** What is wrong with a guest that is in trouble or slow, in one sentence without its full stop. */
 export function matterText({ row, verdict }: Pick<GuestLine, "row" | "verdict">): string {
   const { domain, error, missing, reason } = row.record;
   const what =
@@ -44,7 +44,7 @@ export function troubleText(line: GuestLine, uri: string, options = ""): string 
 /** Why a host is absent. */
 export function absenceText({ host: { host, error } }: HostLine): string {
   const says = `${host} cannot be reached`;
-  // The error of an aggregate begins with the same words.
+  // The error from a connection to several hosts begins with the same words.
   const text = error.message.startsWith(says) ? error.message : `${says}: ${error.message}`;
   return `${printable(text)} [${error.code}]`;
 }

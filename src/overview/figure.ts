@@ -16,7 +16,7 @@ export function memoryInUse({ record, memory }: DomainRates): number | undefined
 
 /**
  * The memory that a guest uses, from its own report. Without a report: `~` and the memory of its process on the host,
- * or `≤` and the memory that the host lets it have.
+ * or `≤` and the memory that the host lets the guest have.
  */
 export function memoryText({
   record,

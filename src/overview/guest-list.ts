@@ -29,7 +29,7 @@ export interface Totals {
 
 /** How the list is ordered and filtered. */
 export interface ListView {
-  /** The name of a column. */
+  /** The name of the column by which the list is sorted. */
   readonly sort: string;
   readonly ascending: boolean;
   /** A part of the name or uuid of a guest, or of the name of a host; "" shows all. */
@@ -47,7 +47,7 @@ interface Incident {
   readonly at: number;
 }
 
-/** A guest that was recently slow. */
+/** What the list remembers of a guest that was recently slow. */
 interface SlowMemory {
   readonly first: number;
   readonly last: number;
@@ -60,7 +60,7 @@ interface Memory {
   readonly since: number;
 }
 
-/** What has happened to a guest that has got into trouble. */
+/** The word for each kind of trouble in the text of an incident. */
 const INCIDENTS: Readonly<Record<TroubleKind, string>> = {
   stuck: "stuck",
   "io-error": "I/O error",
@@ -69,11 +69,11 @@ const INCIDENTS: Readonly<Record<TroubleKind, string>> = {
   denied: "denied",
   incomplete: "incomplete",
 };
-/** A guest counts as slow once it has been slow for this many ms, ... */
+/** The list shows a guest as slow once it has been slow for this many ms. So the list does not flicker. */
 const SLOW_AFTER_MS = 3_000;
-/** ... until it has not been slow for this long. So a list does not flicker. */
+/** The list shows a slow guest as slow until it has not been slow for more than this many ms. */
 const WELL_AFTER_MS = 10_000;
-/** How many guests are judged in one step. */
+/** How many guests are judged in one step of `updating`. */
 const STEP = 500;
 const INCIDENT_MS = 600_000;
 const MAX_INCIDENTS = 50;
@@ -99,8 +99,8 @@ export class GuestList {
 
   /**
    * @param now a clock in ms
-   * @param slowAfterMs how long a guest must have been slow before it counts as slow, in ms; 0 for a list of a single
-   *   sweep
+   * @param slowAfterMs how long a guest must have been slow before the list shows it as slow, in ms; 0 for a list of a
+   *   single sweep
    */
   constructor(now: () => number, slowAfterMs: number = SLOW_AFTER_MS) {
     this.#now = now;
@@ -201,8 +201,8 @@ export class GuestList {
   }
 
   /**
-   * The lines that pass the filter: guests in trouble first, then absent hosts, then the other guests. Within each
-   * part, the column decides.
+   * The lines that pass the filter, in the order of inOrder(): guests in trouble first, then absent hosts, then the
+   * other guests.
    */
   lines({ sort, ascending, filter }: ListView): readonly Line[] {
     const last = this.#sorted?.view;
@@ -281,8 +281,8 @@ class Sums {
 }
 
 /**
- * Guests in trouble first, the worst at the top; then absent hosts; then the guests that are well. Within each part,
- * the column decides.
+ * Guests in trouble first, the worst at the top; then absent hosts; then the guests that are well. The column sorts
+ * guests with equally bad trouble, and the guests that are well.
  */
 export function inOrder(
   guests: readonly GuestLine[],

@@ -56,7 +56,8 @@ export class LatestDiagnosis<Guest> {
     const result = await this.#explain(guest, running.signal).catch(() => undefined);
     if (result !== undefined) last.result = result;
     this.#running = undefined;
-    // Called also after a cancelled examination, because the guest that is on the screen now has waited for its end.
+    // Called also after a cancelled examination: its end lets the examination of the guest begin that is on the screen
+    // now.
     this.#onChange();
   }
 }

@@ -20,11 +20,11 @@ export interface GuestLine {
   readonly vcpu?: VcpuRates;
 }
 
-/** A host that cannot be reached, in place of its guests. */
+/** The line of a host that cannot be reached. It replaces the lines of the host's guests. */
 export interface HostLine {
   readonly key: string;
   readonly host: Absent;
-  /** How many guests it had; 0 if none is known. */
+  /** How many guests the host had; 0 if none is known. */
   readonly guests: number;
   /** How old the newest record of these guests is, in ms; undefined if there is none. */
   readonly ageMs: number | undefined;
@@ -34,7 +34,7 @@ export interface HostLine {
  * The line of a guest. New trouble is as old as the record that shows it.
  *
  * @param now the list's clock, in ms
- * @param known the guest's last trouble
+ * @param known the trouble that the list last saw of this guest
  */
 export function judged(
   row: TableRow,
@@ -73,8 +73,8 @@ const OLD_INTERVALS = 2.5;
 const SWEEP_MS = 1_000;
 
 /**
- * True if the figures should be dim, because the guest's next record is overdue, or its host is absent. The limit has a
- * margin, because a guest that hangs makes a sweep longer.
+ * True if the figures of a guest should be shown dim, because the guest's next record is overdue, or its host is
+ * absent. The limit has a margin, because a guest that hangs makes a sweep longer.
  */
 export function isOld({ stale, ageMs }: TableRow, intervalMs: number): boolean {
   return stale || ageMs > OLD_INTERVALS * intervalMs + SWEEP_MS;

@@ -5,7 +5,7 @@
 /** The text for an unknown value, which is never shown as zero. */
 export const UNKNOWN = "-";
 
-/** A value in words. */
+/** The text that `words` makes of a value; UNKNOWN if the value is undefined. */
 export function known<Value>(value: Value | undefined, words: (value: Value) => string): string {
   return value === undefined ? UNKNOWN : words(value);
 }
@@ -46,13 +46,13 @@ export function percent(value: number): string {
   return value < 999.95 ? value.toFixed(1) : String(Math.round(value));
 }
 
-/** A time in at most six characters: `0.25ms`, `12ms`, `15s`. */
+/** A duration in at most six characters: `0.25ms`, `12ms`, `15s`. */
 export function narrowMs(ms: number): string {
   if (ms < 9.995) return `${ms.toFixed(2)}ms`;
   return ms < 9_999.5 ? `${Math.round(ms)}ms` : `${Math.round(ms / 1_000)}s`;
 }
 
-/** A time in at most four characters: `12s`, `3m`, `7h`, `12d`. */
+/** A duration in at most four characters: `12s`, `3m`, `7h`, `12d`. */
 export function span(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1_000));
   if (seconds < 120) return `${seconds}s`;
@@ -67,14 +67,17 @@ function narrow(value: number, base: number, units: string): string {
   return `${amount < 99.95 ? amount.toFixed(1) : Math.round(amount)}${units[step - 1]}`;
 }
 
-/** Divides an amount by the base until it is below the limit. Returns the result, and how often it divided. */
+/**
+ * Divides an amount by the base until it is below the limit, or `most` times. Returns the result, and the number of
+ * divisions.
+ */
 function scaled(amount: number, limit: number, base: number, most: number): [amount: number, steps: number] {
   let steps = 0;
   for (; amount >= limit && steps < most; steps++) amount /= base;
   return [amount, steps];
 }
 
-/** A time in words: `9.5 s`, `12 s`, `34 min`, `5 h`. */
+/** A duration in words: `9.5 s`, `12 s`, `34 min`, `5 h`. */
 export function lasting(ms: number): string {
   const seconds = Math.round(ms / 1_000);
   if (seconds < 120) return `${ms < 9_950 ? (ms / 1_000).toFixed(1) : seconds} s`;

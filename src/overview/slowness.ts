@@ -1,17 +1,23 @@
 import type { DiskRates, DomainRates } from "../client/rates.ts";
 import { meanSteal } from "./figure.ts";
 
-/** A guest counts as slow when its vCPUs, on average, wait this percentage of the time for processors of the host. */
+/**
+ * A guest counts as slow when its vCPUs, on average, wait at least this percentage of the time for processors of the
+ * host.
+ */
 const STEAL_PERCENT = 10;
-/** A disk is slow when a request takes this long on average, in ms. A hard disk that is not overloaded takes about 10. */
+/**
+ * A disk is slow when a request takes at least this long on average, in ms. A hard disk that is not overloaded takes
+ * about 10.
+ */
 const SLOW_MS = 50;
 
 /** The resource of its host for which a running guest waits. */
 export interface Slowness {
   readonly kind: "disk" | "steal";
-  /** The text as a status: `SLOW DISK`, `STEAL 48%`. */
+  /** The words for the guest's status: `SLOW DISK`, `STEAL 48%`. */
   readonly words: string;
-  /** The text as a part of a sentence, with the figure: `its disk vda took 812 ms for each write`. */
+  /** What a sentence about the guest says, with the figure: `its disk vda took 812 ms for each write`. */
   readonly sentence: string;
   readonly disk?: DiskRates;
 }

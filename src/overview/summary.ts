@@ -7,13 +7,13 @@ import { printable } from "./words.ts";
 export interface SummaryPart {
   readonly name: string;
   readonly text: string;
-  /** True if it is trouble. */
+  /** True if the part is about trouble. */
   readonly bad: boolean;
 }
 
 /**
- * If there are at most this many hosts, all hosts are named. Otherwise one host fewer is named, and the number of the
- * other hosts follows.
+ * If there are at most this many hosts, all hosts are named. Otherwise the first hosts are named, one host fewer than
+ * this, and the number of the other hosts follows.
  */
 const NAMED_HOSTS = 4;
 

@@ -28,7 +28,7 @@ export function severity({ kind }: Verdict): number {
 /**
  * The verdict on a record.
  *
- * @param sinceMs how long the trouble has lasted, for kinds of trouble that last
+ * @param sinceMs how long the trouble has lasted; the words for a stuck or a crashed guest show it
  */
 export function verdictOf(record: DomainStatsRecord, sinceMs: number): Verdict {
   const { status, reason, state } = record;
@@ -38,7 +38,7 @@ export function verdictOf(record: DomainStatsRecord, sinceMs: number): Verdict {
   if (reason === "denied") return { words: "DENIED", bad: true, kind: "denied" };
   if (status === "failed") return { words: "ERROR", bad: true, kind: "failed" };
   if (status === "gone") return { words: "NO GUEST", bad: true, kind: "failed" };
-  // The hypervisor never has these statistics. The guest itself is well.
+  // This hypervisor never has the missing statistics. So the guest is well.
   if (reason === "unsupported") return { words: stateWord(state), bad: false };
   return { words: "PARTIAL", bad: true, kind: "incomplete" };
 }
