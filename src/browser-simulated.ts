@@ -1,6 +1,6 @@
 /**
- * The simulated host, for pages that open it. The other exports are of code that such pages have loaded already;
- * client/on-demand.ts gives the reason.
+ * The simulated host, for pages that open it. Such pages have loaded the code of the other exports already;
+ * client/on-demand.ts says why this file exports it.
  */
 
 export { newSampling } from "./client/sampling-factory.ts";

@@ -9,7 +9,7 @@ import { REMOTE_SCHEMES, remoteDriver } from "./drivers/remote/driver.ts";
 import { openPageWatch } from "./drivers/remote/page-watch.ts";
 import { openBrowserSocket } from "./drivers/remote/socket.ts";
 
-// A page that only looks at servers need not load the simulated host.
+// The simulated host is loaded when it is first opened: a page that only looks at servers does not need it.
 registerBuiltIn(
   "test",
   async (uri, options) => (await import("./browser-simulated.ts")).openSimulated(uri, options),

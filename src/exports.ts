@@ -85,6 +85,6 @@ export type {
 } from "./model/watch.ts";
 // The figures that a connection counts.
 export type { SweepFigures } from "./sampling/metrics.ts";
-// What `Connection.sampling` is.
+// The type of `Connection.sampling`, and the figures that its snapshot() returns.
 export type { Sampling, SamplingFigures } from "./sampling/sampling.ts";
 export { VERSION } from "./version.ts";

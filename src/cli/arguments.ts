@@ -25,7 +25,8 @@ const FILTERS = Object.keys(LIST_FILTERS) as ListFilter[];
 
 /**
  * The shortest interval of `virstream watch`, in ms. People cannot read faster. A shorter interval is more often a
- * wrong unit than an intention, and it would keep a hypervisor busy. Programs may use MIN_INTERVAL_MS.
+ * wrong unit than an intention, and it would keep a hypervisor busy. In the programming interface, the shortest
+ * interval is MIN_INTERVAL_MS.
  */
 export const LEAST_INTERVAL_MS = 250;
 
@@ -111,7 +112,7 @@ export function parseGet(args: readonly string[]) {
   }
   const table = tableOf(values, hasRates, raw);
   return {
-    /** Empty: the default URI. */
+    /** The URIs of the sources. Empty: the default URI. */
     uris,
     /** A file with a URI on each line. */
     hostsFile: values.hosts,
@@ -119,7 +120,7 @@ export function parseGet(args: readonly string[]) {
     ...credentials,
     query: { ...query, groups: groupsOf(groups, isTable ? table : undefined, isPage) },
     dialect: dialectOf(values.dialect),
-    /** The texts of the domains' definitions that the page shows as labels, each as NAME=PATH. */
+    /** The labels of the page that have texts of the domains' definitions, each as NAME=PATH. */
     metricsMetadata: values["metrics-metadata"] ?? [],
     metricsExtras: extrasOf(values["metrics-extra"], EXTRAS),
     table,
@@ -239,7 +240,7 @@ export function parseTop(args: readonly string[]) {
   const { batch = false } = values;
   if (values.count !== undefined && !batch) throw new UsageError("-n goes with -b: a screen ends when you press q");
   return {
-    /** Empty: the default URI. */
+    /** The URIs of the sources. Empty: the default URI. */
     uris,
     /** A file with a URI on each line. */
     hostsFile: values.hosts,
@@ -414,7 +415,10 @@ export function parse<Options extends ParseArgsOptionsConfig>(
   }
 }
 
-/** The units of a time in ms, in the order in which they are written. A number without a unit is seconds. */
+/**
+ * The units of a time, with their lengths in ms, in the order in which a user writes them. A number without a unit is
+ * seconds.
+ */
 const UNITS: Readonly<Record<string, number>> = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1_000, ms: 1 };
 const NUMBER = "\\d+\\.?\\d*|\\.\\d+";
 const DURATION = new RegExp(

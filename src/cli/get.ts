@@ -31,8 +31,8 @@ import {
 import { ExitCode, INTERRUPTED } from "./usage.ts";
 
 /**
- * How long `get` may wait for definitions after the sweep, in ms, if less time than this is left of the deadline. If
- * the whole deadline is shorter than this, `get` may wait as long as the deadline.
+ * How long `get` may wait for the domains' definitions after the sweep, in ms, if less time than this is left of the
+ * deadline. If the whole deadline is shorter than this, `get` may wait as long as the deadline.
  */
 const LAST_DEFINITIONS_MS = 1_000;
 /**
@@ -108,7 +108,7 @@ export async function get(argv: readonly string[], signal: AbortSignal): Promise
             notify(sourceText(host, "absent", error));
             text += format.event(absence);
           }
-          // Without a filter, each selector has a record.
+          // A selector has no record only if its domain does not pass a filter.
           for (const selector of unanswered) {
             notify(`domain ${selectorName(selector)} does not pass the filters (--list-…)`);
           }
@@ -117,7 +117,7 @@ export async function get(argv: readonly string[], signal: AbortSignal): Promise
         for (const selector of selectors.of(event.record.domain)) unanswered.delete(selector);
         progress.add(event.record);
         text += format.record(event.record, meter?.take(event.record));
-        // virsh's output cannot show that a record is incomplete.
+        // virsh's output cannot show that a record is incomplete, so stderr says it.
         const complained = args.format === "virsh" ? complaint(event.record) : undefined;
         if (complained !== undefined) notify(complained);
       }
@@ -170,7 +170,8 @@ const END_INTERVALS = 3;
 
 /**
  * The time of a recording's end. Undefined for other sources, and while a replay of the recording with `from=` is under
- * way. If two sweeps read a recording at its end, both get the same records, and so there are no rates.
+ * way. Without this time, two sweeps at the end of a recording would both get its last records, and there would be no
+ * rates.
  */
 async function endOf(
   connection: Connection,
@@ -181,7 +182,8 @@ async function endOf(
   const { recorded, uri } = connection;
   if (recorded === undefined) return undefined;
   if (uri.startsWith("file:")) return parseRecordingUri(uri).from === undefined ? recorded.to : undefined;
-  // Without rates, the records that the server has now are the right ones. Only tables show how old records are.
+  // Without rates, the records that the server has now are the right ones. Only tables need the time: they show how old
+  // records are.
   if (ratesOverMs === undefined && format !== "table" && format !== "csv") return undefined;
   // Only the times of the records show whether a server replays. Records of the group `state` are the smallest that
   // have a time.

@@ -21,7 +21,7 @@ async function main(argv: readonly string[]): Promise<number> {
   process.stderr.on("error", () => {});
   try {
     const code = await run(args, abort.signal);
-    // The output reports a failure, such as a full disk, after the write.
+    // The output reports a failure, such as a full disk, only after the write. So wait until everything is written.
     await new Promise((resolve) => process.stdout.write("", resolve));
     if (abort.signal.aborted && abort.signal.reason !== INTERRUPTED) throw abort.signal.reason;
     return code;
@@ -33,7 +33,7 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-/** The command for the arguments. */
+/** The function that runs the command which the arguments name. */
 async function runOf(name: string | undefined, args: readonly string[]): Promise<Run> {
   if (name === undefined) {
     return async () => {

@@ -66,7 +66,7 @@ export async function openScreen(args: TopArguments, signal: AbortSignal): Promi
 
 /**
  * The least time between two updates of the screen, in ms. With several hosts, the sweep of each host ends at a time of
- * its own.
+ * its own, so the table changes more often than once per interval.
  */
 const LEAST_PAUSE_MS = 250;
 
@@ -159,8 +159,8 @@ class TopSession {
   }
 
   /**
-   * Uses the servers' shortest interval if it is longer than the present interval. It can become longer, because a host
-   * may be connected later. Returns true if the interval has changed.
+   * Uses the servers' shortest interval if it is longer than the present interval. The servers' shortest interval can
+   * grow, because a host may be connected later. Returns true if the interval has changed.
    */
   #slowDown(): boolean {
     const { minIntervalMs = 0 } = this.#connection.driver;

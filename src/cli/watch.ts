@@ -96,7 +96,7 @@ function openDisplay(args: WatchArguments, { uri, host, recorded }: Connection):
     terminal,
     colours,
   });
-  // virsh's output cannot show that a record is incomplete.
+  // virsh's output cannot show that a record is incomplete, so notices on stderr say it.
   return new LineDisplay(format, stdout, new Notices(uri, args.format === "virsh"));
 }
 
@@ -124,7 +124,7 @@ export class SweepCount {
   take(event: WatchEvent): void {
     switch (event.type) {
       case "record":
-        // The record of a named domain that no host has names no host.
+        // If no host has a domain that the user named, the record of this domain names no host.
         if (event.record.domain.host !== "") this.#host(event.record.domain.host);
         break;
       case "sync":

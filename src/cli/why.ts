@@ -47,7 +47,10 @@ export function diagnosisText({ summary, evidence, records, remedy }: Diagnosis)
   return `${lines.join("\n")}\n`;
 }
 
-/** Names up to three guests whose names contain the text, or are contained in it. */
+/**
+ * Names up to three guests whose names contain the text, are contained in it, or begin with the same three characters.
+ * If there is no such guest, it names the command that lists all guests.
+ */
 async function suggest(connection: Connection, guest: string, options: string, signal: AbortSignal): Promise<void> {
   const wanted = guest.toLowerCase();
   const all = await connection.listDomains({}, { signal });

@@ -14,7 +14,8 @@ import { FleetConnection } from "./fleet.ts";
  */
 export async function connect(uri: string, options: OpenOptions = {}): Promise<Connection> {
   const driver = await openDriver(uri, options);
-  // A server sweeps for its clients, so a page that only reads servers does not load this code.
+  // The driver for servers has `watch`, because a server sweeps for its clients. So a page that only reads servers does
+  // not load this module here.
   if (driver.watch === undefined) await import("./on-demand.ts");
   return new Connection(driver);
 }

@@ -114,9 +114,9 @@ export class Connection implements AsyncDisposable {
   }
 
   /**
-   * The states of the connection: first the present state of each host, then each change. `reconnecting`: it is lost;
-   * `connected`: it is open; `degraded`: one of several hosts cannot be reached; `closed`: it has ended for good, after which the
-   * stream completes. A slow reader gets the newest state of each host.
+   * The states of the connection: first the present state of each host, then each change. `reconnecting`: the
+   * connection is lost; `connected`: it is open; `degraded`: one of several hosts cannot be reached; `closed`: it has
+   * ended for good, after which the stream completes. A slow reader gets the newest state of each host.
    */
   get status(): Stream<ConnectionStatus> {
     return this.#board.stream;
@@ -140,7 +140,7 @@ export class Connection implements AsyncDisposable {
     return this.driver.permittedGroups;
   }
 
-  /** The time that a recording covers; undefined for hosts that are live. */
+  /** The beginning, the end and the interval of a recording; undefined for hosts that are live. */
   get recorded(): Recorded | undefined {
     return this.driver.recorded;
   }
@@ -170,7 +170,7 @@ export class Connection implements AsyncDisposable {
     const [checked, cadence] = [this.#check(query), checkCadence(options)];
     const source = <T>(open: (sources: WatchSources) => ChunkSource<T>): ChunkSource<T> =>
       onDemand(({ watchSources }, left) => {
-        // The connection may be closed while the code is loaded: that is an orderly end.
+        // The connection may be closed while the code is loaded. The stream then completes, as for any close.
         const { aborted } = this.#end.signal;
         return aborted ? nothing() : open(watchSources(this.sampling, checked, cadence))(left);
       });

@@ -4,13 +4,16 @@ import type { ConnectionState, OpenOptions } from "../driver/driver.ts";
 import type { VirstreamError } from "../model/error.ts";
 import { Connection } from "./connection.ts";
 
-/** One of the hosts of a FleetConnection, as it is now. */
+/** The present state of one host of a FleetConnection. */
 export interface FleetHost {
   /** The host's name or label; until the host has answered, its URI. */
   readonly name: string;
   /** The host's URI, without secrets. */
   readonly uri: string;
-  /** `connected`; `degraded`: it cannot be reached, and is tried again; `closed`: there are no further attempts. */
+  /**
+   * `connected`; `degraded`: it cannot be reached, and the connection tries again; `closed`: there are no further
+   * attempts.
+   */
   readonly state: ConnectionState;
   /** Why the host is not connected. */
   readonly error: VirstreamError | undefined;
@@ -37,8 +40,8 @@ export class FleetConnection extends Connection {
   }
 
   /**
-   * Adds a host: its URI, or its URI with options that replace those of connectAll(). Resolves when the host has
-   * answered or failed once. A host that could not be reached is tried again. Running watches include the host's
+   * Adds a host. `host` is its URI, or its URI with options that replace those of connectAll(). Resolves when the host
+   * has answered or failed once. A host that could not be reached is tried again. Running watches include the host's
    * domains from the time at which it is connected.
    *
    * @throws VirstreamError `invalid-argument` for a host that is there already; `connection-closed`; a host's error

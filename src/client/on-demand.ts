@@ -4,8 +4,9 @@
  * later.
  *
  * This module also exports the driver for servers, tables and the states of a connection, although each page has loaded
- * these already. The reason is that esbuild divides code by the set of modules that use it, and several compressed
- * files are larger than one file. This module and browser-simulated.ts share the same code.
+ * these already. The reason is that esbuild divides code into files by the set of modules that use it. Without these
+ * exports there would be further files, and several compressed files are larger than one. This module and
+ * browser-simulated.ts share the same code.
  */
 
 import "./watching.ts";

@@ -13,14 +13,14 @@ import { Sample } from "./rates/sample.ts";
 export type * from "./rates/domain-rates.ts";
 
 /**
- * The longest time between two compared records, in ms, if a record between them failed or lacked a group. A mean over
- * a longer time says little, and more may have happened in that time.
+ * If a record between two others failed or lacked a group, these two are compared only when they are at most this many
+ * ms apart. A mean over a longer time says little, and a reset of the counters in that time may go unnoticed.
  */
 const LONGEST_SKIP_MS = 600_000;
 
 /**
- * A domain without a record for this many ms is forgotten. The value is one hour more than the longest heartbeat of a
- * watch.
+ * A RateMeter forgets a domain without a record for this many ms. The value is one hour more than the longest heartbeat
+ * that a watch can have.
  */
 const FORGOTTEN_AFTER_MS = 90_000_000;
 
@@ -34,7 +34,7 @@ class DomainHistory {
   heardAt = Number.NaN;
   readonly #kept: Partial<Record<Part, Sample>> = {};
   #report: GuestReport | undefined;
-  /** The sampling time of the last record; undefined if that record failed. */
+  /** When the last record was sampled, in ms of the steady clock; undefined if that record failed. */
   #lastAt: number | undefined;
 
   constructor(id: number) {
@@ -60,8 +60,8 @@ class DomainHistory {
   /**
    * The guest's own report, compared with the guest's report before it. The guest reports only now and then, and the
    * counters do not change between two reports. So the difference between two records would be 0 for most pairs of
-   * records, and for one pair it would be the increase of a whole period. Therefore two reports are compared, with the
-   * host's time for each report, and a rate stays valid until the guest's next report.
+   * records, and for one pair it would be the increase of the whole time between two reports. Therefore this method
+   * compares reports, by the time of each report, and a rate stays valid until the guest's next report.
    */
   guestReport(sample: Sample): GuestReport | undefined {
     const updatedAt = reportedAt(sample);
@@ -115,7 +115,7 @@ class HostHistory {
 
 /**
  * Turns the records of domains, one after the other, into rates. It compares each record with the last record of the
- * same domain (the same host and uuid). It takes the times from `steadyAt` of the records, so it needs no clock.
+ * same domain (the same host and uuid). Its only times are the `steadyAt` of the records, so it needs no clock.
  *
  * It keeps the values of the last record of each running domain. It forgets domains that are gone or shut off, and
  * domains without a record for 25 hours.
@@ -213,9 +213,10 @@ export async function* ratesIn(watch: AsyncIterable<readonly WatchEvent[]>): Asy
 }
 
 /**
- * An RxJS operator that turns a watch's events, or plain records, into rates: `watch.events.pipe(rates())`. It emits one
- * DomainRates for each record, also for the first one of a domain, whose rates are undefined. The events `gap` and `gone`
- * reach its RateMeter and emit nothing, and it ignores `sync` and `status`. Each subscription has a RateMeter of its own.
+ * An RxJS operator that turns a watch's events, or plain records, into rates: `watch.events.pipe(rates())`. It emits
+ * one DomainRates for each record, also for the first one of a domain, whose rates are undefined. Each subscription has
+ * a RateMeter of its own. The events `gap` and `gone` reach this RateMeter and emit nothing. The operator ignores
+ * `sync` and `status`.
  */
 export function rates(): OperatorFunction<WatchEvent | DomainStatsRecord, DomainRates> {
   return (source) =>

@@ -4,7 +4,7 @@ import type { Sampling, Source } from "../sampling/sampling.ts";
 
 type NewSampling = (source: Source, clock: Clock) => Sampling;
 
-/** Makes the Sampling of a connection, which runs all its watches. */
+/** Makes a Sampling: the object that runs all watches of a connection. */
 export let newSampling: NewSampling = () => {
   throw new VirstreamError("unsupported", "a page has no figures of watches before its first one");
 };

@@ -8,7 +8,7 @@ import { Stream } from "./stream.ts";
  * that join later.
  */
 export class StatusBoard {
-  /** The present states, then each change; completes after `closed`. */
+  /** The present states, then each change; completes after the state `closed`. */
   readonly stream: Stream<ConnectionStatus>;
   /** Resolves at the end of the connection: with the error that ended it, or with undefined after `close`. */
   readonly closed: Promise<VirstreamError | undefined>;

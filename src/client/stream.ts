@@ -140,8 +140,8 @@ export class WatchStream extends Stream<DomainStatsRecord> {
 
 /** Returns an iterator that a consumer may pull before the iterator of `opened` exists. */
 export function later<T>(opened: Promise<AsyncIterator<T>>): AsyncIterableIterator<T> {
-  // The next pull reports the error. Without this, the error would end the program by an unhandled rejection if the
-  // consumer has left.
+  // The next pull reports the error. Without this handler, the error would end the program by an unhandled rejection if
+  // the consumer has left.
   opened.catch(() => {});
   const iterator: AsyncIterableIterator<T> = {
     next: async () => (await opened).next(),

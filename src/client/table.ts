@@ -28,9 +28,9 @@ export interface TableOptions {
 
 /** The inputs of a table. */
 export interface TableContext {
-  /** Loads the code of rows. */
+  /** Loads the module that has TableRows. */
   readonly load: () => Promise<{ readonly TableRows: typeof TableRows }>;
-  /** Returns the sampling of the connection. Call this function only after the code is loaded. */
+  /** Returns the sampling of the connection. Call this function only after `load` has resolved. */
   readonly sampling: () => Sampling;
   readonly query: Query;
   readonly cadence: Cadence;
@@ -42,8 +42,8 @@ export interface TableContext {
 }
 
 /**
- * The newest record and rates of each domain, kept by one watch from the table's creation to its end. Its memory is
- * bounded by the number of domains that exist.
+ * The newest record and rates of each domain, kept by one watch from the table's creation to its end. The memory of a
+ * table is bounded by the number of domains that exist.
  *
  * The table ends when `close()` is called, when its signal is aborted, when the connection ends, or when the watch
  * fails. The rows then stay, and all of them are stale.
@@ -51,8 +51,8 @@ export interface TableContext {
 export class Table implements Iterable<TableRow>, Disposable {
   /**
    * The changes: one item for each sweep of a host, and one for each change of a host's state. A new reader first gets
-   * all rows; a slow reader gets the union of the items that it missed. It completes when the table ends, and fails
-   * when the watch fails.
+   * all rows; a slow reader gets the union of the items that it missed. The stream completes when the table ends, and
+   * fails when the watch fails.
    */
   readonly changes: Stream<TableChange>;
   /**
@@ -60,7 +60,7 @@ export class Table implements Iterable<TableRow>, Disposable {
    */
   readonly ready: Promise<void>;
   #ranking: Ranking | undefined;
-  /** Undefined until its code is loaded. */
+  /** Undefined until the module with TableRows is loaded. */
   #rows: TableRows | undefined;
   #end: VirstreamError | undefined;
   #reject: (reason: unknown) => void = () => {};
@@ -75,7 +75,7 @@ export class Table implements Iterable<TableRow>, Disposable {
       onReady = resolve;
       this.#reject = reject;
     });
-    // Without this, a program that does not wait for `ready` could end by an unhandled rejection.
+    // Without this handler, a program that does not wait for `ready` could end by an unhandled rejection.
     this.ready.catch(() => {});
     const loading = this.#start(context, onReady);
     loading.catch((error) => this.#reject(error));
@@ -131,8 +131,8 @@ export class Table implements Iterable<TableRow>, Disposable {
   }
 
   /**
-   * The `n` rows with the highest values, the highest first. Rows without a value come last, as in `sort()`. It does not change
-   * the table's own order.
+   * The `n` rows with the highest values, the highest first. Rows without a value come last, as in `sort()`. The order
+   * of the table itself stays as it is.
    *
    * @throws VirstreamError `invalid-argument`
    */

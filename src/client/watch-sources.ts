@@ -8,8 +8,8 @@ import { ratesIn } from "./rates.ts";
 import type { WatchSources } from "./stream.ts";
 
 /**
- * Returns the functions that open the streams of a watch. When a consumption ends, `return()` of the iterator removes
- * the consumer from its feed.
+ * Returns the functions that open the streams of a watch. When the consumption of a stream ends, `return()` of the
+ * stream's iterator removes the consumer from its feed.
  */
 export function watchSources(sampling: Sampling, query: Query, cadence: Cadence): WatchSources {
   const events = () => Subscription.to(sampling, query, cadence, (each) => each);

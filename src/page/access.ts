@@ -86,7 +86,7 @@ export class Access {
       ...(token !== null && { headers: { authorization: `Bearer ${token}` } }),
       signal,
     });
-    // A proxy in front of the server has answers of its own, mostly in HTML.
+    // The server's own refusal is plain text. A proxy in front of the server has answers of its own, mostly in HTML.
     if (response.status === 403 && response.headers.get("content-type")?.startsWith("text/plain"))
       return (await response.text()).trim();
     return response.ok ? diagnosisOfJson(await response.text(), domain) : undefined;

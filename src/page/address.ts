@@ -25,7 +25,9 @@ export function readView(): PageView {
   };
 }
 
-/** Writes the view into the address. The browser's Back closes a guest. */
+/**
+ * Writes the view into the address. An opened guest adds an entry to the browser's history, so Back closes the guest.
+ */
 export function writeView(view: PageView): void {
   const fields = new URLSearchParams();
   const { sort, ascending, filter, guest, at } = view;

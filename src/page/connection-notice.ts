@@ -17,7 +17,10 @@ export class ConnectionNotice {
     this.element.hidden = true;
   }
 
-  /** @param kind the colour: amber while the page tries to connect, calm if the user wanted the pause */
+  /**
+   * @param kind the colour: amber while the page connects, and for a fault; calm for a pause that the user wanted, and
+   *   for the end of a recording
+   */
   show(kind: "amber" | "calm", text: string, detail = ""): void {
     if (this.#since === undefined || this.element.dataset["text"] !== text) this.#since = Date.now();
     this.element.dataset["text"] = text;

@@ -1,7 +1,7 @@
-/** The inputs for an element: its attributes, and its children, which are elements and texts. */
+/** The attributes of an element, by their names. */
 type Attributes = Readonly<Record<string, string>>;
 
-/** Makes an element. Texts become text nodes, so nothing is parsed as HTML. */
+/** Makes an element. Children that are texts become text nodes, so nothing is parsed as HTML. */
 export function element<Name extends keyof HTMLElementTagNameMap>(
   name: Name,
   attributes: Attributes = {},

@@ -12,7 +12,7 @@ import { ListWatch } from "./list/list-watch.ts";
 
 /** The options of the table, and the server whose guests it shows. */
 export interface GuestsOptions {
-  /** The WebSocket of the server, such as `wss://HOST/vm`. Default: the server from which this script comes. */
+  /** The WebSocket URL of the server, such as `wss://HOST/vm`. Default: the server from which this script comes. */
   readonly url?: string;
   /** The token, if the server wants one. */
   readonly token?: string;
@@ -38,7 +38,7 @@ export async function showGuests(place: HTMLElement, options: GuestsOptions = {}
   const { url = serverUrl(import.meta.url), token, signal, onOpen } = options;
   const connection = await connectTo(url, token, () => {}, signal);
   let view: ListView = { sort: "cpu", ascending: false, filter: "" };
-  /** The reason why there will be no newer records. */
+  /** The reason why no newer records will come; undefined while they may come. */
   let ended: string | undefined;
   const watch = new ListWatch(
     () => view,
@@ -76,7 +76,7 @@ export async function showGuests(place: HTMLElement, options: GuestsOptions = {}
   });
   watch.intervalMs = table.intervalMs = options.intervalMs ?? intervalOf(connection);
   connection.status.subscribe(({ state }) => lose(ended !== undefined || state !== "connected"));
-  // The shadow root keeps its style and its class names apart from those of the page.
+  // The shadow root keeps the style and the class names of the table apart from those of the page.
   const host = document.createElement("div");
   const style = element("link", { rel: "stylesheet", href: new URL("guests.css", import.meta.url).href });
   host.attachShadow({ mode: "open" }).append(style, table.element);

@@ -50,7 +50,7 @@ class Page {
   readonly #guest = new GuestView(
     () => this.#close(),
     () => this.#url,
-    // A page that is hidden or paused costs the server nothing.
+    // A page that is hidden or paused asks nothing, so that it costs the server nothing.
     async (domain, signal) => (this.#seen && this.#replay === undefined ? this.#access.why(domain, signal) : undefined),
     () => this.#now(),
   );
@@ -167,7 +167,7 @@ class Page {
     document.querySelector("header.bar")!.after(replay.bar.element);
   }
 
-  /** The time that the page shows, in ms. */
+  /** The clock of the page, in ms: the moment of a recording that the page shows, or the steady clock. */
   #now(): number {
     return this.#replay?.at ?? performance.now();
   }
@@ -262,7 +262,7 @@ class Page {
     this.#table.focus();
   }
 
-  /** The address has changed: by Back, or by a link. */
+  /** Shows the view of the address, which Back or a link has changed. */
   #restore(): void {
     const { at } = this.#view;
     this.#view = readView();

@@ -3,9 +3,9 @@ import { type GuestLine, type Line, nameOf } from "../overview/line.ts";
 import { printable } from "../overview/words.ts";
 import { element, setText } from "./element.ts";
 
-/** How many problems the panel names. The table shows all of them at its top. */
+/** How many problems the panel names. The table has all guests in trouble at its top. */
 const NAMED = 5;
-/** Up to this many new problems are read out one by one. */
+/** Of several new problems, this many are read out, and then the number of the others. */
 const ANNOUNCED = 3;
 
 /**

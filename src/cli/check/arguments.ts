@@ -56,7 +56,7 @@ export function parseCheck(args: readonly string[]) {
     thresholds.set("stuck", { critical: new Range("0") });
   }
   return {
-    /** Empty: the default URI. */
+    /** The URIs of the sources. Empty: the default URI. */
     uris: [...(values.connect ?? []), ...positionals],
     query: selection(values) as StatsQuery,
     thresholds,

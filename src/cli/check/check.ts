@@ -9,7 +9,10 @@ import { UsageError } from "../usage.ts";
 import { type CheckArguments, parseCheck } from "./arguments.ts";
 import { lineOf, STATUS, type Verdict, verdictOf } from "./verdict.ts";
 
-/** The errors that mean that the source itself is down. Other errors mean only that the check could not examine it. */
+/**
+ * The errors that mean that the source itself is down: the status is then critical. After other errors it is unknown,
+ * because they mean only that the check could not examine the source.
+ */
 const DOWN: readonly ErrorCode[] = ["socket-missing", "connection-refused", "connection-lost", "connect-timeout"];
 
 /**

@@ -13,7 +13,7 @@ export type Status = keyof typeof STATUS;
 /** The line names at most this many problems. */
 const NAMED = 5;
 
-/** The results of two samples. */
+/** Two samples of all guests, from two sweeps. */
 export interface Samples {
   /** The first sample. */
   readonly before: readonly DomainStatsRecord[];

@@ -5,8 +5,8 @@ import { GuestTable } from "./guest-table.ts";
 import { printable } from "./text.ts";
 
 /**
- * The characters that a spreadsheet may take for the beginning of a formula. The last four are full-width forms, which
- * it may convert.
+ * The characters that a spreadsheet may take for the beginning of a formula. The last four are full-width forms of the
+ * first four, to which a spreadsheet may convert them.
  */
 const FORMULA = /^[=+\-@\t\r＝＋－＠]/;
 

@@ -20,7 +20,7 @@ export interface GuestTableLook {
   readonly groups: number;
   /** The kind of device that has a line of its own; undefined: each guest has one line. */
   readonly per: Device | undefined;
-  /** The column that orders the guests in trouble, and separately the other guests; undefined: the name. */
+  /** The column that orders the guests in trouble, and separately the other guests; undefined: the column of names. */
   readonly sort: Column | undefined;
   readonly reverse: boolean;
   /** True if the guests are of several hosts. */
@@ -70,7 +70,7 @@ export abstract class GuestTable extends Format {
   }
 
   override end(whole = true): string {
-    // A completed sweep has every guest that exists.
+    // A completed sweep has every guest that exists, so no guest of the first sweep is missing.
     if (whole) this.#before = new Map();
     return this.text();
   }
@@ -86,7 +86,7 @@ export abstract class GuestTable extends Format {
 
   /** The guests in trouble, in the order of the table. */
   get troubled(): readonly GuestLine[] {
-    // With --per, a guest has several lines.
+    // With --per, a guest has several lines. The map keeps one of them.
     const bad = this.lines.flatMap((line) => ("row" in line && line.verdict.bad ? [[line.key, line] as const] : []));
     return [...new Map(bad).values()];
   }

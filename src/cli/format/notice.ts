@@ -119,7 +119,7 @@ export function sourceText(source: string, what: string, error: VirstreamError |
   return `${source}: ${text.replaceAll(named, (each) => (each.endsWith(": ") ? "" : "it"))}`;
 }
 
-/** Why a record is not `ok`, in one line; undefined when it is. */
+/** Why a record is not `ok`, in one line; undefined when the record is `ok`. */
 export function complaint(record: DomainStatsRecord): string | undefined {
   if (record.status === "ok") return undefined;
   const missing = record.missing.length > 0 ? ` without ${record.missing.join(", ")}` : "";

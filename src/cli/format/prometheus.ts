@@ -10,9 +10,9 @@ import { Streaks } from "../../outlets/prometheus/streaks.ts";
 import { Format } from "./format.ts";
 
 /**
- * A page for Prometheus, which node_exporter's textfile collector can read. Each family occurs once, with all domains,
- * so the page comes at the end. An interrupted or failed sweep has no page, because missing domains would look as if
- * they had left.
+ * A page for Prometheus, which node_exporter's textfile collector can read. Each family of metrics occurs once on the
+ * page, with all domains, so the page comes at the end. An interrupted or failed sweep has no page, because missing
+ * domains would look as if they had left.
  */
 export class PrometheusFormat extends Format {
   readonly #connection: Pick<Connection, "host" | "driver">;
@@ -31,7 +31,7 @@ export class PrometheusFormat extends Format {
 
   record(record: DomainStatsRecord): string {
     this.#records.push(record);
-    // Requests the domain's description now, so that it is read during the sweep.
+    // Requests the domain's identity now, so that it is read during the sweep.
     this.#identities.of(record.domain);
     return "";
   }

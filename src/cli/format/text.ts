@@ -132,7 +132,7 @@ export function wrap(text: string, cells: number): string[] {
     const head = beginning(rest, cells);
     const space = head.lastIndexOf(" ");
     const end = space > head.length / 2 ? space + 1 : head.length;
-    // Not even one character fits.
+    // If not even one character fits, the rest stays in one line.
     if (end === 0) break;
     lines.push(rest.slice(0, end).trimEnd());
     rest = rest.slice(end);
@@ -150,7 +150,10 @@ export function shorten(text: string, cells: number): string {
   return `${beginning(text, head)}…${ending(text, cells - 1 - head)}`;
 }
 
-/** A grapheme is what people see as one character; it may consist of several code points. */
+/**
+ * How many cells a grapheme takes. A grapheme is what people see as one character; it may consist of several code
+ * points.
+ */
 function graphemeWidth(grapheme: string): number {
   if (EMOJI.test(grapheme)) return 2;
   const visible = grapheme.replaceAll(NO_CELL, "");

@@ -1,6 +1,6 @@
 import type { CompletedCommand, Words } from "./commands.ts";
 
-/** Makes the completion script for bash 3.2 and newer. The script needs no package of helpers. */
+/** Makes the completion script for bash 3.2 and newer. The script does not need the package bash-completion. */
 export function bashScript(commands: readonly CompletedCommand[]): string {
   const options = commands.map(
     ({ name, options }) => `    ${name}) options="${options.flatMap(({ names }) => names).join(" ")}" ;;`,

@@ -7,7 +7,7 @@ export function manPage(): string {
   const known = new Set(general.map((part) => JSON.stringify(part)));
   const commands = COMMAND_NAMES.flatMap((name) => [
     `.SS virstream ${roff(usageOf(name))}`,
-    // The description contains everything that all commands share.
+    // The section DESCRIPTION already has the parts that all commands share.
     ...partsOf(name)
       .filter((part) => !known.has(JSON.stringify(part)))
       .flatMap(partRoff),

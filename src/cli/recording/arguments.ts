@@ -39,7 +39,7 @@ export function parseRecord(args: readonly string[]) {
     throw new UsageError("--keep goes with --rotate-size or --rotate-age: without them there is one file");
   }
   return {
-    /** Empty: the default URI. */
+    /** The URIs of the sources. Empty: the default URI. */
     uris: uris.slice(0, -1),
     file,
     ...credentialFiles(values),

@@ -139,13 +139,13 @@ export function parseServe(args: readonly string[]) {
     );
   }
   return {
-    /** Empty: the default URI. */
+    /** The URIs of the sources. Empty: the default URI. */
     uris,
     listen: clients,
     metrics: page,
     metricsIntervalMs: metricsIntervalMs ?? METRICS_INTERVAL_MS,
     dialect: dialectOf(values.dialect),
-    /** The texts of the domains' definitions that the page shows as labels, each as NAME=PATH. */
+    /** The labels of the page that have texts of the domains' definitions, each as NAME=PATH. */
     metricsMetadata: values["metrics-metadata"] ?? [],
     /** The groups of statistics on the page, and the patterns for the names of its domains; undefined: all. */
     metricsGroups:
@@ -210,8 +210,8 @@ function modeOf(text: string): number {
 }
 
 /**
- * Parses HOST:PORT, :PORT or PORT, where an IPv6 address is in brackets. Without a host, it is the default host;
- * without a text, the port is the default port, too.
+ * Parses HOST:PORT, :PORT or PORT, where an IPv6 address is in brackets. If the host is missing, the result has the
+ * default host. If `listen` is empty, it also has the default port.
  */
 function parseListen(option: string, listen = "", defaultPort: number): { host: string; port: number } {
   const match = /^(?:(\[[0-9a-fA-F:.]+\]|[^:[\]]*):)?(\d+)$/.exec(listen);

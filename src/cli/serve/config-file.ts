@@ -13,7 +13,7 @@ export const SOURCES = "sources";
 export const LIMITS = "limits";
 /** The options that only the command line can have, and no file. */
 const ONLY_GIVEN = ["config", "check", "print-config"];
-/** Options for which the environment has precedence. */
+/** Options of the file that count only if a variable of the environment is not set: the option, and this variable. */
 const FROM_ENVIRONMENT: Readonly<Record<string, string>> = { "token-file": "VIRSTREAM_TOKEN" };
 
 /** Options that the environment may also set, each with its variable and its possible values. */

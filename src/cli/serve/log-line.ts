@@ -12,7 +12,7 @@ export interface LineForm {
 
 /** The priorities of syslog: https://www.freedesktop.org/software/systemd/man/latest/sd-daemon.html */
 const PRIORITIES: Readonly<Record<string, number>> = { error: 3, warn: 4, info: 6, debug: 7, trace: 7 };
-/** The word for each level, which begins a line of text. */
+/** The beginning of a line of text, for each level that has one. */
 const WORDS: Readonly<Record<string, string>> = { error: "error: ", warn: "warning: " };
 
 /**

@@ -43,7 +43,7 @@ export const SERVE_EVENTS = {
 /** The name of an event of `virstream serve`. */
 export type ServeEvent = keyof typeof SERVE_EVENTS;
 
-/** The most bytes that wait in memory when the reader of stderr has stopped reading. */
+/** The most bytes that wait in memory when the reader of stderr has stopped reading. Beyond this, lines are dropped. */
 const MAX_UNREAD = 1_048_576;
 /** How long `end` waits for that reader, in ms. */
 const LAST_WAIT_MS = 1_000;
@@ -76,7 +76,7 @@ export class ServeLog {
       base: null,
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (level) => ({ level }) },
-      // A message of another program may have several lines.
+      // A message of another program may have several lines. The log writes it as one line.
       hooks: {
         logMethod: ([fields, message], method) =>
           method.call(this.#logger, fields, withSwitches(message ?? "").replaceAll(/\s*\n\s*/g, " ")),

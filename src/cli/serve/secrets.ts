@@ -62,7 +62,7 @@ export class Secrets {
    * Reads the files again at each SIGHUP. Clients whose tokens were revoked or have other rights now are disconnected.
    * If a file is not valid, nothing changes. Returns a function that ends the reloading.
    *
-   * @param around gets a function for each reload, and must call it
+   * @param around called at each reload with the function that reloads the files; `around` must call this function
    * @param first called before the files are read
    */
   reloadAtSignal(

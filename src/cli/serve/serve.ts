@@ -107,8 +107,8 @@ function readSourceCredentials({ sourceTokenFile, caFile }: ServeArguments, warn
 }
 
 /**
- * Checks each source's URI by giving it to its driver. The attempt to connect is aborted before it begins, so it makes
- * no connection.
+ * Checks each source's URI by giving it to its driver. The signal of this attempt to connect is already aborted, so
+ * there is no connection.
  *
  * @throws UsageError
  */

@@ -31,7 +31,7 @@ export function parseToken(args: readonly string[]) {
   const { role = "stats", domain, groups } = values;
   return {
     action,
-    /** Empty for `list`. */
+    /** The name of the token; empty for `list`. */
     name: name ?? "",
     file,
     role: choice("--role", role, ROLES),

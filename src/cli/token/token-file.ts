@@ -20,8 +20,8 @@ export async function readTokens(file: string, warn?: Warn): Promise<TokenList> 
 }
 
 /**
- * Replaces the file as a whole, so a server that reads it gets either all old or all new tokens. The file keeps its
- * owner and its mode. A new file can be read by its owner only.
+ * Changes the tokens of a file. It replaces the file as a whole, so a server that reads the file gets either all old or
+ * all new tokens. The file keeps its owner and its mode. A new file can be read by its owner only.
  *
  * @param mayCreate true: a file that does not exist counts as empty
  *
@@ -36,7 +36,7 @@ export async function changeTokens(
   try {
     const written = await open(next, "wx", 0o600);
     try {
-      // The server may run as another user than the one who changes the file.
+      // The new file gets the owner of the old one, because the server may run as another user than this process.
       const before = await stat(file).catch(() => undefined);
       if (before !== undefined) {
         await written.chown(before.uid, before.gid);

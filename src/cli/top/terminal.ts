@@ -32,8 +32,8 @@ export interface TerminalEvents {
 
 /**
  * A terminal as a screen: draws lines on its second screen and reads keys. `close()` restores the terminal. If the
- * process ends without `close()`, an exit handler restores it, unless the process is killed. It writes only the lines
- * that changed, which matters over ssh.
+ * process ends without `close()`, an exit handler restores it, unless the process is killed. `draw` writes only the
+ * lines that changed, which matters over ssh.
  */
 export class Terminal {
   readonly #input: ReadStream;
@@ -58,7 +58,7 @@ export class Terminal {
     this.#enter();
   }
 
-  /** 80 x 24 for a terminal that does not know its size. */
+  /** The size of the terminal; 80 x 24 if the terminal does not know its size. */
   get size(): ScreenSize {
     return { columns: this.#output.columns || 80, rows: this.#output.rows || 24 };
   }

@@ -11,7 +11,7 @@ import type { ScreenState } from "./state.ts";
 /** How a line looks. Its words alone say everything that its style says. */
 export type Style = "plain" | "alert" | "warn" | "title" | "selected" | "selected-alert" | "dim" | "strong";
 
-/** One line of the screen. It fits the width, and has no control characters. */
+/** One line of the screen. `frame` cuts or wraps lines that are too wide, and replaces control characters. */
 export interface StyledLine {
   readonly text: string;
   readonly style: Style;
@@ -36,7 +36,7 @@ export interface Scene {
   readonly sourceOf: (host: string) => string;
   /** Further words of these commands, with a space before each; default none. */
   readonly options?: string;
-  /** The time of day, as text. */
+  /** The time that the screen shows, as text: the time of day, or that of the records of a recording. */
   readonly time: string;
   /** The lines of the page of the selected guest. */
   readonly guest: readonly StyledLine[];
@@ -194,7 +194,7 @@ function help(): StyledLine[] {
   ];
 }
 
-/** Cuts each line to the width, and makes as many lines as the screen has rows. */
+/** Cuts each line to the width of the screen, and leaves out lines for which the screen has no row. */
 function fitted(lines: readonly StyledLine[], { columns, rows }: ScreenSize): StyledLine[] {
   return lines.slice(0, rows).map(({ text, style }) => ({ text: cut(printable(text), columns), style }));
 }

@@ -2,7 +2,9 @@ import type { CpuRates, DiskRates, InterfaceRates, VcpuRates } from "./domain-ra
 import type { DeviceKeys } from "./layout.ts";
 import { compare, type Devices, finite, meanMs, type Pair, percentOf, perSecond } from "./sample.ts";
 
-/** The increase of each counter of the current device. The same array is used for every device. */
+/**
+ * The increase of each counter of the device whose rates are being computed. Every device uses this one array again.
+ */
 const steps = new Float64Array(8);
 
 /** The rates of the whole domain's processor time. */
@@ -35,7 +37,7 @@ export function vcpuRates(pair: Pair): VcpuRates[] {
   });
 }
 
-/** The rates of each disk. The members of a backing chain are not disks and are left out. */
+/** The rates of each disk. The other members of a disk's backing chain are not disks and are left out. */
 export function diskRates(pair: Pair): DiskRates[] {
   const { after, intervalMs } = pair;
   const { disks, hasChains } = after.layout;
@@ -114,7 +116,7 @@ function match({ before, after }: Pair, part: Devices, i: number): DeviceKeys | 
     Object.is(before.number(earlier.backingIndex), after.number(keys.backingIndex));
   const guess = before.layout[part][i];
   if (isSame(guess)) return guess;
-  // If a device was plugged or unplugged, the others have other numbers now.
+  // If a device was plugged in or unplugged, the devices after it have other positions now.
   const found = before.find(part, after.identity(part, keys));
   return isSame(found) ? found : undefined;
 }

@@ -12,8 +12,8 @@ export interface DomainRates {
   readonly record: DomainStatsRecord;
   /**
    * The time from the earlier record to this one, in ms, by their `steadyAt`; undefined when there is no earlier
-   * record. After a partial record, different parts may have different earlier records. This is then the shortest of
-   * the times.
+   * record. After a partial record, the parts (CPU, disks, …) may be compared with different earlier records.
+   * `intervalMs` is then the time since the latest of these.
    */
   readonly intervalMs: number | undefined;
   readonly cpu: CpuRates;
@@ -29,17 +29,23 @@ export interface DomainRates {
 export interface CpuRates {
   /** The time over which these rates are means, in ms; undefined when there was nothing to compare with. */
   readonly intervalMs: number | undefined;
-  /** In percent of one processor: 100 means that one processor is busy all the time, 400 that four are. */
+  /**
+   * The processor time in percent of one processor: 100 means that one processor is busy all the time, 400 that four
+   * are.
+   */
   readonly percent: number | undefined;
-  /** The part of `percent` in user mode on the host. */
+  /** The part of `percent` that was spent in user mode on the host. */
   readonly userPercent: number | undefined;
-  /** The part of `percent` in the host's kernel. */
+  /** The part of `percent` that was spent in the host's kernel. */
   readonly systemPercent: number | undefined;
-  /** In percent of the domain's online vCPUs. May be a little above 100: the hypervisor's own threads count too. */
+  /**
+   * `percent` divided by the number of the domain's online vCPUs. May be a little above 100: the hypervisor's own
+   * threads count too.
+   */
   readonly percentOfVcpus: number | undefined;
 }
 
-/** One vCPU. */
+/** The rates of one vCPU. */
 export interface VcpuRates {
   /** libvirt's number of the vCPU. */
   readonly number: number;
@@ -59,7 +65,7 @@ export interface VcpuRates {
   readonly stealPercent: number | undefined;
 }
 
-/** One disk. */
+/** The rates of one disk. */
 export interface DiskRates {
   /** libvirt's number of the disk in this record. It changes when a disk before it is unplugged. */
   readonly index: number;
@@ -74,15 +80,15 @@ export interface DiskRates {
   readonly readsPerSecond: number | undefined;
   readonly writesPerSecond: number | undefined;
   readonly flushesPerSecond: number | undefined;
-  /** The mean time of a read that was completed in the interval, in ms; undefined when there was none. */
+  /** The mean time of a read that was completed in the interval, in ms; undefined when there was no such read. */
   readonly readLatencyMs: number | undefined;
-  /** The mean time of a write, in ms; undefined when there was none. */
+  /** The mean time of a write, in ms; undefined when there was no write. */
   readonly writeLatencyMs: number | undefined;
-  /** The mean time of a flush, in ms; undefined when there was none. */
+  /** The mean time of a flush, in ms; undefined when there was no flush. */
   readonly flushLatencyMs: number | undefined;
 }
 
-/** One network interface, from the guest's view: received means received by the guest. */
+/** The rates of one network interface, from the guest's view: received means received by the guest. */
 export interface InterfaceRates {
   /** libvirt's number of the interface in this record. */
   readonly index: number;
@@ -101,9 +107,9 @@ export interface InterfaceRates {
 }
 
 /**
- * Memory. The sizes are from this record alone. The used and total memory, swapping and page faults come from the
- * guest's own report. They are known only if the guest has a balloon driver, and the domain has a period for its memory
- * statistics. `guestAgeMs` is the age of the guest's report.
+ * The memory of a domain. Sizes need this record only; rates compare two reports of the guest. The used and total
+ * memory, swapping and page faults come from the guest's own report. They are known only if the guest has a balloon
+ * driver, and the domain has a period for its memory statistics. `guestAgeMs` is the age of the guest's report.
  */
 export interface MemoryRates {
   /** The memory that the host lets the guest have at present: the balloon's size. */
@@ -113,8 +119,8 @@ export interface MemoryRates {
   /** The memory that the guest sees: the assigned memory minus the part that its kernel reserves. */
   readonly totalBytes: number | undefined;
   /**
-   * The memory that the guest could not give up without swapping: its total minus the memory that is available to
-   * programs. Caches do not count as used.
+   * The memory that the guest could not give up without swapping: `totalBytes` minus the memory that is available to
+   * the guest's programs. Caches do not count as used.
    */
   readonly usedBytes: number | undefined;
   /** `usedBytes` in percent of `totalBytes`. */

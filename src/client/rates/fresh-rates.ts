@@ -9,11 +9,11 @@ import { finite, type Pair, type Sample } from "./sample.ts";
 export type Before = Readonly<Record<Part, Sample | undefined>>;
 
 /**
- * The rates of a record. Each reading of a part computes the part again, and keeps nothing.
+ * The rates of a record. Each time a part is read, its rates are computed again, and they are not kept.
  *
- * The rates of a guest are about fifty objects. A list of 10,000 guests reads the rates of each guest once or twice, and
- * shows those of forty. If it kept all rates until the next sweep, V8 would have to copy these objects twice, while the
- * page stands still.
+ * The rates of a guest are about fifty objects. A list of 10,000 guests reads the rates of each guest once or twice,
+ * and shows those of forty. If all these objects lived until the next sweep, V8's garbage collector would have to copy
+ * them twice, while the page stands still.
  */
 export class FreshRates implements DomainRates {
   readonly record: DomainStatsRecord;
@@ -56,7 +56,7 @@ export class FreshRates implements DomainRates {
     return memoryRates(this.#sample, this.#report);
   }
 
-  /** The same rates as a plain object, which has them computed. */
+  /** Computes all rates now, and returns them as a plain object. */
   plain(): DomainRates {
     const { record, intervalMs, cpu, vcpus, disks, interfaces, memory } = this;
     return { record, intervalMs, cpu, vcpus, disks, interfaces, memory };

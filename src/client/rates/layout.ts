@@ -3,7 +3,7 @@ import { ParamType, type Schema } from "../../model/schema.ts";
 /** The parts of a domain that have counters. */
 export type Part = "cpu" | "vcpus" | "disks" | "interfaces";
 
-/** The counters of each part, in the order in which they are compared. */
+/** The counters of each part. Arrays of positions, values and increases have the same order. */
 const CPU_COUNTERS = ["cpu.time", "cpu.user", "cpu.system"];
 const GUEST_COUNTERS = ["balloon.swap_in", "balloon.swap_out", "balloon.major_fault", "balloon.minor_fault"];
 const DEVICE_COUNTERS: Readonly<Record<string, readonly string[]>> = {
@@ -25,7 +25,10 @@ export interface DeviceKeys {
   readonly path: number;
   /** A position in `TypedParams.doubles`. */
   readonly backingIndex: number;
-  /** True if it has any counter. The other members of a disk's backing chain have none. */
+  /**
+   * True if the device has a counter. In a disk's backing chain, only the disk itself has counters, and the other
+   * members have none.
+   */
   readonly counts: boolean;
 }
 
@@ -36,7 +39,7 @@ export interface DeviceKeys {
 export class RateLayout {
   static readonly #known = new WeakMap<Schema, RateLayout>();
 
-  /** The whole domain's processor, as the only device of its kind. */
+  /** The processor time of the whole domain, as a list of one device. */
   readonly cpu: readonly DeviceKeys[];
   readonly vcpus: readonly DeviceKeys[];
   readonly disks: readonly DeviceKeys[];

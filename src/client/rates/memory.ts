@@ -46,7 +46,10 @@ export class GuestReport {
     this.rates = guestRates(steps, known ? intervalMs : Number.NaN);
   }
 
-  /** The ms between two reports; NaN if their dates are not from the same clock. */
+  /**
+   * The ms between two reports; NaN if only one of them has a date of the host, or if the wall clock was set between
+   * them.
+   */
   #since(before: GuestReport): number {
     const stepMs = Math.abs(this.#wallAhead - before.#wallAhead);
     const undated = Number.isNaN(this.#wallAhead) && Number.isNaN(before.#wallAhead);
@@ -74,14 +77,16 @@ export function reportedAt(sample: Sample): number | undefined {
 }
 
 /**
- * The memory rates of one record. They include the rates of the guest's report, if there is one and it is not too old.
+ * The memory rates of one record. They include the rates of the guest's report. The caller leaves out a report that is
+ * too old.
  */
 export function memoryRates(sample: Sample, report: GuestReport | undefined): MemoryRates {
   const { layout, wallAt } = sample;
   const updatedAt = reportedAt(sample);
   const dated = updatedAt !== undefined && isDated(sample);
   const totalKib = updatedAt === undefined ? Number.NaN : sample.number(layout.available);
-  // While the balloon changes its size, the usable memory may exceed the total for a moment.
+  // While the balloon changes its size, the usable memory may exceed the total for a moment. The used memory is then
+  // unknown.
   const usedKib =
     totalKib > 0 && sample.number(layout.usable) >= 0
       ? difference(sample.exact(layout.usable), sample.exact(layout.available))

@@ -27,12 +27,12 @@ export class Sample {
     this.wallAt = sampledAt;
   }
 
-  /** The number at a position, as a float; NaN at −1. */
+  /** The number at a position, as a float; NaN for the position −1. */
   number(position: number): number {
     return position < 0 ? Number.NaN : this.params.doubles[position]!;
   }
 
-  /** The number at a position, exact; NaN at −1. */
+  /** The exact number at a position; NaN for the position −1. */
   exact(position: number): number | bigint {
     return this.params.bigs?.get(position) ?? this.number(position);
   }
@@ -45,7 +45,7 @@ export class Sample {
     return difference(this.exact(position), later.exact(laterPosition));
   }
 
-  /** The text at a place; undefined at −1. */
+  /** The text at a place; undefined for the place −1. */
   text(place: number): string | undefined {
     return place < 0 ? undefined : this.params.texts[place];
   }
@@ -108,7 +108,7 @@ function unknown(steps: Float64Array): false {
 
 /**
  * The increase of a counter. The subtraction is exact, and only its result is rounded to a float: this matters above
- * 2^53. Negative if the counter was reset; NaN if it is missing on either side.
+ * 2^53. Negative if the counter was reset; NaN if one of the two values is missing.
  */
 export function difference(before: number | bigint, after: number | bigint): number {
   if (typeof before === "number" && typeof after === "number") return after - before;

@@ -14,7 +14,7 @@ export interface RatesRequest {
   readonly query: StatsQuery;
 }
 
-/** The signals that end the wait between two sweeps. */
+/** The inputs of the wait between two sweeps: two signals that end it, and a clock. */
 export interface WaitContext {
   readonly signal: AbortSignal | undefined;
   /** Aborted when the connection is closed. The reason of the abort is the connection's error. */
@@ -53,8 +53,8 @@ export async function ratesOver(
 }
 
 /**
- * The search for older records starts this many intervals before a moment. Most domains have an older record there. The
- * value is above 1 because sweeps are not quite regular.
+ * The search for records older than those of a moment starts this many intervals before the moment. Most domains have
+ * an older record there. The value is above 1 because sweeps are not quite regular.
  */
 const SURE_INTERVALS = 1.2;
 /** The search for older records ends once it has gone back by more than this many intervals. */

@@ -47,8 +47,8 @@ export class ChangeSet {
   }
 
   /**
-   * The keys that the table had when this set was empty: all given keys except those that have come since then, and the
-   * keys that have left.
+   * The keys that the table had when this set was last empty: those of the present `keys` that have not come since
+   * then, and the keys that have left since then.
    */
   keysBefore(keys: Iterable<string>): string[] {
     const before = [...keys].filter((key) => this.#differences.get(key) !== "came");
@@ -63,9 +63,12 @@ export class ChangeSet {
  */
 export class ChangeReader implements AsyncIterableIterator<readonly TableChange[]> {
   readonly #onReturn: (reader: ChangeReader) => void;
-  /** The change that waits for the reader, if it is from one tick only. All readers share this object. */
+  /**
+   * The change that waits for the reader, if it is of one tick only. The table's other readers have the same object, so
+   * it must not be modified: a second tick makes a union instead.
+   */
   #tick: TableChange | undefined;
-  /** The changes that wait for the reader, if they are from several ticks. */
+  /** The changes that wait for the reader, if they are of several ticks. */
   #union: ChangeSet | undefined;
   #ended = false;
   #error: unknown;

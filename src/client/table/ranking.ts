@@ -9,7 +9,7 @@ export type SortOrder = "ascending" | "descending";
 
 interface Ranked<Row> {
   readonly row: Row;
-  /** Undefined: unknown. */
+  /** The value that `by` returned; undefined if it is unknown. */
   readonly value: number | bigint | string | undefined;
   readonly position: number;
 }

@@ -37,14 +37,18 @@ export class TableRow {
     this.#now = now;
   }
 
-  /** The rates up to this record; each is undefined while it is unknown. They are computed when you first read them. */
+  /**
+   * The rates up to this record; an unknown rate is undefined. The row computes all of them when you first read
+   * `rates`.
+   */
   get rates(): DomainRates {
     if (this.#rates instanceof FreshRates) this.#rates = this.#rates.plain();
     return this.#rates;
   }
 
   /**
-   * The same rates, for a list that reads some of them of each guest: the row does not keep what it computes for them.
+   * The same rates, for a list that reads only some rates of each guest. Each reading computes the rates again, unless
+   * `rates` has been read before. The row does not keep them.
    *
    * @internal
    */
@@ -82,7 +86,7 @@ export interface Ranking {
   readonly order: SortOrder;
 }
 
-/** The inputs of the rows. */
+/** The inputs of TableRows. */
 export interface RowsOptions {
   /** A steady clock, in ms. */
   readonly now: () => number;
@@ -91,7 +95,7 @@ export interface RowsOptions {
   readonly patterns: readonly string[] | undefined;
   /** Called when each host has been swept or cannot be reached; it may be called again later. */
   readonly onReady: () => void;
-  /** Called once, at the end. */
+  /** Called once, when the rows end. */
   readonly onEnd: (error: VirstreamError) => void;
 }
 
@@ -115,7 +119,7 @@ export class TableRows implements WatchSink {
   readonly #readers = new Set<ChangeReader>();
   #ticked = false;
   #ranking: Ranking | undefined;
-  /** The sorted rows; undefined after one of them has changed. */
+  /** The rows that `values()` returns; undefined if they must be collected again. */
   #values: readonly TableRow[] | undefined;
   #error: VirstreamError | undefined;
 
@@ -130,7 +134,7 @@ export class TableRows implements WatchSink {
       this.#feed = feed;
       if (feed.error === undefined) feed.push(this);
       else this.end(feed.error);
-      // If the query selects no host, no event follows.
+      // If the query selects no host, no event follows that could call onReady.
       if (isAccounted(feed)) this.#options.onReady();
       return () => feed.leave(this);
     } catch (thrown) {
@@ -220,7 +224,7 @@ export class TableRows implements WatchSink {
   event(event: SyncEvent | GapEvent | StatusEvent): void {
     if (event.type === "gap") {
       this.#meter.gap(event.host);
-      // A slow connection may deliver gaps, and no sync for a long time.
+      // A slow connection may deliver gaps, and no sync for a long time. So a gap ends a tick, too.
       if (this.#changes.size > 0) this.#tick();
       return;
     }

@@ -17,7 +17,7 @@ export interface ChartOptions {
 }
 
 const HEIGHT = 130;
-/** The time that a chart shows, in s. */
+/** How much time a chart shows, in s. */
 const SPAN_S = 300;
 const COLOURS = 6;
 /** The charts of one guest share a time axis, and, by this key of uPlot, a cursor. */
@@ -97,7 +97,7 @@ export class Chart {
         label: printable(label),
         stroke: own,
         width: 1.5,
-        // After the colours are used up, and for the second of two directions, lines are dashed.
+        // When all colours are used, the further lines have the same colours and are dashed.
         ...(i >= COLOURS && { dash: [6, 3] }),
         ...(stacked && { fill: `${own}55` }),
         points: { show: points, size: 3 },

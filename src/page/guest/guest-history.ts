@@ -3,7 +3,7 @@ import { entryOf } from "../../driver/memo.ts";
 
 /** How many samples are kept: one per second for the five minutes that a chart shows. */
 const MOST_SAMPLES = 301;
-/** The most processors, disks or interfaces for which a chart has lines. Tables have all of them. */
+/** The most lines of a chart. A vCPU has one line; a disk or an interface has two. Tables show all of these devices. */
 const MOST_LINES = 32;
 
 /** The charts of a guest. */

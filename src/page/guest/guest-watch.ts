@@ -44,7 +44,7 @@ export class GuestWatch {
   async #follow(table: Table, key: string): Promise<void> {
     try {
       let last: TableRow | undefined;
-      // With several hosts, there is an item for each host's sweep.
+      // With several hosts, there is an item for each host's sweep, so the guest's row may be the same as before.
       for await (const _ of table.changes) {
         if (table !== this.#table) return;
         const row = table.get(key) ?? table.values()[0];

@@ -2,7 +2,7 @@ import type { KnownGroup } from "../../model/group.ts";
 import { type Column, screenColumn } from "../../overview/columns.ts";
 import { fitColumns } from "../../overview/fitting.ts";
 
-/** A column of the table. `trend` is the line of the CPU over the last minute. */
+/** A column of the table. The column `trend` draws the CPU of the last 60 samples as a line. */
 export interface PageColumn {
   readonly name: string;
   readonly title: string;

@@ -6,13 +6,16 @@ interface Ring {
   readonly samples: Float32Array;
   /** How many samples were put in so far, including those that were overwritten. */
   count: number;
-  /** The time of the record of the last sample, in ms of the steady clock. */
+  /** When the last sample was taken, in ms of the steady clock. */
   at: number;
   /** The number of the last take() that saw the guest. */
   seen: number;
 }
 
-/** The last samples of the CPU of each guest. A guest needs 240 bytes, and a guest that has left needs none. */
+/**
+ * The last samples of the CPU of each guest. The samples of a guest need 240 bytes. Those of a guest that has left are
+ * deleted.
+ */
 export class CpuHistory {
   readonly #rings = new Map<string, Ring>();
   #takes = 0;

@@ -34,7 +34,7 @@ export class GuestRow {
     if (top !== this.#top) {
       this.#top = top;
       this.element.style.transform = `translateY(${top}px)`;
-      // The header is the first row.
+      // aria-rowindex begins at 1, and the header is the first row.
       this.element.setAttribute("aria-rowindex", String(index + 2));
     }
     const isGuest = "row" in line;

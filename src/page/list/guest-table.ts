@@ -123,7 +123,7 @@ export class GuestTable {
     for (const { index, start } of items) {
       const line = this.#lines[index];
       if (line === undefined) continue;
-      // While the user scrolls, the row of a line stays the same element.
+      // While the user scrolls, a line that stays on the screen keeps its element.
       const row = this.#rows[index % this.#rows.length]!;
       used.add(row);
       row.element.hidden = false;

@@ -10,7 +10,7 @@ import { CpuHistory } from "./cpu-history.ts";
 
 /**
  * The least time between two updates of the list, in ms. With several hosts, the sweep of each host ends at a time of
- * its own.
+ * its own, so the table changes more often than once per interval.
  */
 const LEAST_PAUSE_MS = 400;
 /**
@@ -30,10 +30,11 @@ const SLICE_MS = 5;
 export const BASE_GROUPS: readonly KnownGroup[] = ["state", "cpu-total", "balloon"];
 
 /**
- * The list of guests, and the watch that gives it records. While it is stopped the server sends nothing, and the list
- * stays as it was.
+ * The list of guests, and the watch that gives it records. While the watch is stopped, the server sends nothing, and
+ * the list stays as it was.
  *
- * It processes a tick of 10,000 guests in several tasks, so that none of them blocks the page.
+ * It processes the records of a tick, of 10,000 guests for example, in several tasks, so that none of these tasks
+ * blocks the page.
  */
 export class ListWatch {
   #list: GuestList;

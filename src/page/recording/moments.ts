@@ -13,7 +13,7 @@ import { recordedRow } from "../../overview/line.ts";
 const AHEAD = 8;
 /** The most samples that a step of the replay reads for the charts. */
 const SAMPLES_PER_STEP = 12;
-/** The time that charts show, in ms. */
+/** How much time the charts show, in ms. */
 const CHART_MS = 300_000;
 
 /** The state of a recording at a moment. */
@@ -60,7 +60,7 @@ export class GuestSamples {
   readonly #domain: string;
   readonly #meter = new RateMeter();
   #last: DomainStatsRecord | undefined;
-  /** The moment up to which it has read. */
+  /** The moment up to which samples have been read; undefined before the first call of `upTo`. */
   #at: number | undefined;
 
   /** @param key the guest's host and uuid */

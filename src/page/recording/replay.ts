@@ -45,7 +45,7 @@ export class Replay {
   #playing: boolean;
   /** True while the user drags the slider. The time then stands still. */
   #held = false;
-  /** The change that is not on the screen yet; undefined if there is none. */
+  /** The kind of the change of the moment that is not on the screen yet; undefined if there is none. */
   #due: "jump" | "step" | undefined = "jump";
   #showing = false;
   #active = false;
@@ -96,8 +96,8 @@ export class Replay {
   }
 
   /**
-   * True lets the replay read. False stops it while the page is hidden, and while its connection is lost. The page may
-   * also set it again because the screen has changed.
+   * True lets the replay read. False stops it while the page is hidden, and while its connection is lost. If the page
+   * sets true again, because the screen has changed, the replay shows the present moment again.
    */
   set active(active: boolean) {
     this.#active = active;
@@ -128,7 +128,7 @@ export class Replay {
       this.#at = at;
       this.#due ??= "step";
       this.#run();
-      // A running recorder writes more within two of its intervals.
+      // A running recorder writes more within two of its intervals. If nothing more comes, playing ends.
     } else if (performance.now() - this.#grewAt > 2 * this.#connection.recorded!.intervalMs + GROWTH_MS) {
       this.#play(false);
     }

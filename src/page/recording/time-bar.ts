@@ -1,7 +1,7 @@
 import type { Recorded } from "../../model/record.ts";
 import { element, setText } from "../element.ts";
 
-/** How many seconds of recorded time pass per second. */
+/** The speeds that the user can choose: how many seconds of recorded time pass per second. */
 const SPEEDS = [1, 4, 16, 60];
 
 /** The user's actions on the time bar. */
