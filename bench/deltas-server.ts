@@ -17,7 +17,7 @@ const calls = {
     await once(confirmations, "listening");
     return { port: Number(new URL(server.url).port), confirmPort: (confirmations.address() as AddressInfo).port };
   },
-  /** CPU time so far, and bytes sent. */
+  /** CPU time in µs, bytes sent and conflated ticks so far. */
   async spent(): Promise<{ cpu: number; bytes: number; conflated: number }> {
     const { bytesSent, sampling } = server.stats();
     return { cpu: cpuMicros(), bytes: bytesSent, conflated: sampling.ticksConflated };

@@ -16,7 +16,7 @@ interface Figures {
   readonly micros: number;
   readonly serverMicros: number;
   readonly clientMicros: number;
-  /** Bytes of messages; only for deltas. */
+  /** Bytes of messages per record; 0 for the peers. */
   readonly bytes: number;
 }
 

@@ -22,8 +22,9 @@ let awaited: { readonly syncs: number; readonly resolve: () => void } | undefine
 
 const calls = {
   /**
-   * Starts subscribers of one watch, each with a connection. They read, return credit, and decode only a
-   * message's type, because the benchmark measures the server, which shares the machine with them.
+   * Starts subscribers of one watch, each with a connection. They have so much credit that they return none. Of each
+   * message, they decode only the type. The reason is that the benchmark measures the server, which shares the machine
+   * with them.
    */
   async subscribe({
     port,
@@ -57,7 +58,8 @@ const calls = {
     });
   },
   /**
-   * The number of ends of sweeps so far: those of the subscriber with the most, and those of all subscribers together.
+   * The ends of sweeps received so far: the number of the subscriber that has received most, and the sum over all
+   * subscribers.
    */
   async arrived(): Promise<{ ticks: number; together: number }> {
     return { ticks: Math.max(...syncs), together: syncs.reduce((sum, count) => sum + count, 0) };

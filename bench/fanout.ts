@@ -10,7 +10,9 @@ const TICKS = 20;
 const WARM_UP_TICKS = 300;
 
 interface Figures {
-  /** Server CPU per record and subscriber, µs. */
+  /**
+   * The server's CPU time per delivered record, in µs. A record that goes to several subscribers counts once for each.
+   */
   readonly micros: number;
   readonly sweepsPerTick: number;
 }

@@ -14,7 +14,7 @@ import { GROUPS } from "./records.ts";
 export type Reading = "for-await" | "observable" | "collect" | "batch";
 
 export interface LargeFigures {
-  /** Time from the request until the application has the first record, in ms. */
+  /** The time from the request until the application has the first record, in ms. */
   readonly firstMs: number;
   readonly totalMs: number;
   readonly peakMemory: number;
@@ -24,7 +24,7 @@ interface ReadRequest {
   readonly reading: Reading;
   readonly url: string;
   readonly domains: number;
-  /** How many sweeps it reads, one after the other; not for a batch. */
+  /** How many sweeps the client reads, one after the other; a batch is always one sweep. */
   readonly sweeps: number;
 }
 

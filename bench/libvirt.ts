@@ -18,7 +18,7 @@ const ROUNDS = 15;
 /** Warm-up rounds of all contenders: libvirt asks QEMU once for the names of its statistics, and Node compiles the code. */
 const WARM_UP = 15;
 
-/** Time of a sweep's first and last record, in ms. */
+/** The times from the start of a sweep to its first record and to its end, in ms. */
 interface SweepTimes {
   readonly first: number;
   readonly total: number;
@@ -42,7 +42,10 @@ export const benchLibvirt: Benchmark = async ({ rounds = ROUNDS } = {}) => {
   return rows;
 };
 
-/** Domains of libvirt's own test driver cost microseconds, so this shows the cost of a call and of a record. */
+/**
+ * libvirt's own test driver answers for a domain in microseconds, so this measurement shows the cost of a call and of a
+ * record.
+ */
 async function measureMany(rounds: number): Promise<BenchRow[]> {
   console.error(`libvirt: starting ${MANY} domains of the test driver`);
   await using host = await startTestDriver({ domains: MANY });
@@ -64,7 +67,10 @@ async function measureMany(rounds: number): Promise<BenchRow[]> {
   ];
 }
 
-/** Running guests use the cores that the sweep needs. Paused guests do not, and their values do not change between two sweeps. */
+/**
+ * Running guests use the cores that the sweep needs. Paused guests do not, and their values do not change between two
+ * sweeps. So both kinds are measured.
+ */
 async function measureGuests(paused: boolean, rounds: number): Promise<BenchRow[]> {
   const guests = `${GUESTS} ${paused ? "paused" : "running"} guests`;
   await using libvirtd = await startLibvirtd();
@@ -155,7 +161,10 @@ for line in sys.stdin:
     print((time.perf_counter() - start) * 1000, len(records), flush=True)
 `;
 
-/** A Python process with an open connection. For each line of its input it makes one bulk call, and prints its duration. */
+/**
+ * A Python process with an open connection. For each line of its input, it makes one bulk call, and prints the call's
+ * duration and the number of records.
+ */
 class BulkCaller implements AsyncDisposable {
   readonly #child;
   readonly #lines;

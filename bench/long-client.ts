@@ -9,7 +9,7 @@ let ticks = 0;
 let records = 0;
 
 const calls = {
-  /** Watches, pulling one chunk after the other, and counts. */
+  /** Begins to watch, and counts ticks and records. */
   async watch(port: number): Promise<void> {
     const connection = await connect(`ws://127.0.0.1:${port}`);
     void connection.watch().events.forEach((event) => {

@@ -8,7 +8,7 @@ const DOMAINS = 100;
 /** The duration of a tick on the machine's clock, in ms. */
 const REAL_MS = 1;
 
-/** A clock that runs a thousand times as fast, for the sampler, the driver and the server. */
+/** A clock that runs a thousand times as fast as the machine's clock, for the sampler, the driver and the server. */
 const hurried: Clock = {
   now: () => performance.now() * (1_000 / REAL_MS),
   setTimeout: (callback, ms) => setTimeout(callback, (ms * REAL_MS) / 1_000),

@@ -14,12 +14,12 @@ import { TickingDriver } from "./tick-source.ts";
 const MEGABYTES = 100;
 const TICK_MS = 1_000;
 const MOMENTS = 30;
-/** The samples of a chart of five minutes. */
+/** The number of samples in a chart of five minutes. */
 const CHART = 300;
 
 /**
- * Reads moments of a long recording of 512 guests, one sweep per second. Measures the processor time of a moment
- * anywhere, of the moment one second later, and of a chart of one guest. The peer reads the recording from its
+ * Reads moments of a long recording of 512 guests, one sweep per second. Measures the processor time to read a random
+ * moment, to read the moment one second later, and to read a chart of one guest. The peer reads the recording from its
  * beginning to its middle.
  */
 export const benchMoments: Benchmark = async ({ rounds = 3 } = {}) => {

@@ -16,7 +16,9 @@ import { simulatedHost } from "./records.ts";
 
 export type Pusher = "virstream" | "sdk";
 
-/** The figures of the median push of a run; the delay and the memory are the maximum of all pushes. */
+/**
+ * The figures of that push of a run which has the median time. The delay and the memory are the maximum of all pushes.
+ */
 export interface OtlpRun {
   readonly ms: number;
   readonly cpuMs: number;
@@ -48,7 +50,8 @@ const calls = {
     for (let i = 0; i < WARM_UP + PUSHES; i++) {
       const now = START_MS + i * 10_000;
       const records = domains.map((domain, index) => recordOf(domain, index, now, host.sample(index, groups, now)));
-      // The records are made before the push, without a pause. That delay must not count as the push's.
+      // The records are made before the push, and block the event loop for that time. This delay must not count as the
+      // push's.
       await new Promise((resolve) => setTimeout(resolve, 50));
       if (i === WARM_UP) delay.enable();
       if (i >= WARM_UP) delay.reset();

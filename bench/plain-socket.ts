@@ -16,7 +16,7 @@ export async function listenPlain(onConnection: (socket: WebSocket) => void): Pr
   return (server.address() as AddressInfo).port;
 }
 
-/** A connection to such a peer. */
+/** Connects to a peer that listenPlain() serves. */
 export async function connectPlain(port: number): Promise<WebSocket> {
   const socket = new WebSocket(`ws://127.0.0.1:${port}`, { perMessageDeflate: false });
   await once(socket, "open");

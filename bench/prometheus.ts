@@ -38,7 +38,7 @@ export const benchPrometheus: Benchmark = async ({ rounds = 5 } = {}) => {
   const measured = await pairedRounds("prometheus", ["virstream", "prom-client"], rounds, async (contender) => {
     const delays = monitorEventLoopDelay({ resolution: 1 });
     delays.enable();
-    // The monitor measures the time between two of its own ticks.
+    // The monitor measures the time between two of its own ticks, so it must have ticked before the work begins.
     await sleep(20);
     const began = process.cpuUsage();
     if (contender === "virstream") for await (const _ of exporter.page());

@@ -28,9 +28,9 @@ export interface RecordFigures {
 }
 
 const DOMAINS = 512;
-/** Domains in one reply of the daemon. */
+/** The number of domains in one reply of the daemon. */
 const BATCH = 8;
-/** Ticks that are kept to measure their memory. */
+/** The number of ticks that are kept to measure their memory. */
 const KEPT = 40;
 const START_MS = 1_790_000_000_000;
 const WARM_UP = 50;

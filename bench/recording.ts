@@ -26,7 +26,7 @@ import { TickingDriver } from "./tick-source.ts";
 
 /** How many ticks of 512 records are recorded. */
 const TICKS = 100;
-/** How many bytes before its end a recording is cut, and how far the cuts are apart. */
+/** A recording is cut at places in its last CUT_BYTES bytes, CUT_STEP bytes apart. */
 const CUT_BYTES = 1_048_576;
 const CUT_STEP = 4_999;
 
@@ -132,7 +132,7 @@ async function measureJson(path: string): Promise<Figures> {
   const file = createWriteStream(path);
   gzip.pipe(file);
   const plain: object[][] = [];
-  // The peer's objects are made before the measurement: making them is not its work.
+  // The peer's objects are made before the measurement, because making them is not the peer's work.
   await new Promise<void>((resolve) => {
     let tick: object[] = [];
     const stop = driver.watch({} as never, {} as never, {
@@ -188,8 +188,8 @@ async function timing(path: string): Promise<number> {
 }
 
 /**
- * Cuts a recording in its last MiB again and again. After each cut, it must have all records of the frames before the
- * cut.
+ * Cuts a recording in its last MiB again and again. After each cut, the recording must have all records of the frames
+ * before the cut.
  */
 async function cutsOf(path: string, cut: string): Promise<{ readonly all: number; readonly failed: number }> {
   copyFileSync(path, cut);

@@ -8,7 +8,7 @@ registerDriver("ws", openRemote);
 
 /** For each `sync`, the time from the end of its sweep until the `sync` arrived, in ms. */
 let lateness: number[] = [];
-/** For each `sync`, the start of its sweep. */
+/** For each `sync`, the start of its sweep, in ms since 1970. */
 let began: number[] = [];
 let skipped = 0;
 let gaps = 0;
@@ -19,7 +19,7 @@ let oldestMs = 0;
 let stop: (() => void) | undefined;
 
 const calls = {
-  /** Watches 10,000 domains, and stops pulling while `stop` says so. */
+  /** Watches all domains of the server. Between the calls of `sleep` and `wake`, it pulls no events. */
   async watch({ port }: { port: number }): Promise<void> {
     const connection = await connect(`ws://127.0.0.1:${port}`);
     let until = Promise.resolve();

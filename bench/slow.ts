@@ -14,7 +14,7 @@ const AWAKE_MS = 8_000;
 /**
  * Two subscribers of a watch of 10,000 domains, once a second. One of them stops reading for 60 s: in the first
  * measurement it does not pull its stream, in the second its whole process is stopped (SIGSTOP). It measures the
- * server's memory, the latency of the other subscriber, and the gap of the subscriber that wakes.
+ * server's memory, the latency of the other subscriber, and the gap that the subscriber gets when it reads again.
  */
 export const benchSlow: Benchmark = async () => [...(await measure("not pulling")), ...(await measure("stopped"))];
 

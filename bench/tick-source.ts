@@ -7,14 +7,14 @@ import { ParamType } from "../src/model/schema.ts";
 import type { Cadence, WatchSink } from "../src/model/watch.ts";
 import { simulatedHost } from "./records.ts";
 
-/** Domains of the watch. */
+/** The number of domains of the watch. */
 const TICK_DOMAINS = 512;
 /**
- * The number of prepared ticks, which the watch repeats. They have as many records as the peers repeat, so that all contenders use
- * the processor's caches alike. At each repetition all counters decrease.
+ * The number of prepared ticks, which the watch repeats. They have as many records as the peers repeat, so that all
+ * contenders use the processor's caches alike. When the ticks begin again, all counters decrease.
  */
 const PREPARED_TICKS = 4;
-/** The most ticks in flight. */
+/** The most ticks that the client has not confirmed yet. */
 const AHEAD = 16;
 const TICK_MS = 1_000;
 /** How many of the 79 parameters change from tick to tick: a third. */

@@ -10,7 +10,7 @@ import { medianOf, medianRatio, pairedRounds } from "./rounds.ts";
 import type { Benchmark, BenchRow } from "./row.ts";
 
 const PROGRAM = fileURLToPath(new URL("../bin/virstream.js", import.meta.url));
-/** The first tables cost more, because Node still compiles code. */
+/** The wait before the measurement, in ms: the first tables cost more, because Node still compiles code. */
 const WARM_MS = 8_000;
 const MEASURED_MS = 15_000;
 

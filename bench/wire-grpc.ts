@@ -61,9 +61,10 @@ interface Chunk {
 /**
  * `exact` keeps virstream's promise of exact values. It uses gRPC in the way that the documentation of gRPC describes:
  * the loader @grpc/proto-loader with its defaults, which keep 64-bit values exact (Long objects). Each record is put
- * into its message when it is sent, like a driver's record. `number` has 64-bit values as floats, which are wrong above
- * 2^53, and messages that are prepared before the measurement. `tuned` does the same, calls the newest protobufjs
- * directly, and switches off its support of 64-bit values. We know no faster way to use grpc-js; few programs do this.
+ * into its message only when it is sent, like a record that a driver has just read. `number` has 64-bit values as
+ * floats, which are wrong above 2^53, and messages that are prepared before the measurement. `tuned` has the same
+ * floats and prepared messages, calls the newest protobufjs directly, and switches off the support of 64-bit values in
+ * protobufjs. We know no faster way to use grpc-js; few programs do this.
  */
 export type GrpcCodec = "exact" | "number" | "tuned";
 
@@ -149,7 +150,7 @@ export function connectGrpc(
     });
 }
 
-/** The position of cpu.time among the values. It is computed once, so that the peer does not have to search for it. */
+/** The position of cpu.time among the values. It is a constant, so that the peer does not have to search for it. */
 const CPU_TIME = 2;
 
 /** Splits a record's values into numbers and strings, as the message has them. */

@@ -14,7 +14,7 @@ const TRANSPORTS = [
 ] as const satisfies readonly Transport[];
 
 const RECORDS = 200_000;
-/** The warm-up before the measured sweep, in ms: servers run for months, so their first second must not count. */
+/** The warm-up before the measured sweep, in ms: servers run for months, so their first seconds must not count. */
 const WARM_UP_MS = 3_000;
 
 /** The figures of one sweep, per record. */
@@ -27,15 +27,15 @@ export interface WireFigures {
 /**
  * 200,000 full rows of 79 parameters from one process to another over loopback, end to end: encode, send with
  * back-pressure, receive, decode, and read a value of each record. The records are prepared before the measurement, so
- * that the figures include no source of records. Server and client are fresh processes in each round, and run such
- * sweeps for three seconds as a warm-up.
+ * that the figures do not include the cost of making them. Server and client are fresh processes in each round, and run
+ * such sweeps for three seconds as a warm-up.
  *
- * virstream does everything that a real sweep does: coalescing, credit, tally, checks of each value, and records with
- * their domains at the end. The peers decode to plain objects and check nothing.
+ * virstream does everything that a real sweep does: coalescing, credit, tally, checks of each value, and, in the
+ * client, making records with their domains. The peers decode to plain objects and check nothing.
  *
- * gRPC runs in three variants (see GrpcCodec): with exact 64-bit values, as virstream promises; with floats, from prepared
- * messages; and tuned by hand. The target is for the first. The other two do not keep virstream's promise, and show how much of the
- * difference comes from that.
+ * gRPC runs in three variants (see GrpcCodec): with exact 64-bit values, as virstream promises; with floats, from
+ * prepared messages; and tuned by hand. The target is for the first. The other two do not keep the promise of exact
+ * values. They show how much of the difference between virstream and gRPC comes from this promise.
  */
 export const benchWire: Benchmark = async ({ rounds = 7 } = {}) => {
   const measured = await pairedRounds("wire", TRANSPORTS, rounds, measureWire);

@@ -30,11 +30,13 @@ const HEAD = [
 
 /** The figures of one watch. */
 interface Outcome {
-  /** In ms; undefined: the watch did not resume. */
+  /**
+   * How long after the beginning of the outage the watch reported it, in ms; undefined: the watch never reported it.
+   */
   readonly noticedMs: number | undefined;
   readonly recoveredMs: number;
   readonly ledger: TickLedger;
-  /** The broken promises, checked by the ledger and by the clock. */
+  /** The promises that were broken, as the ledger and the clock show. */
   readonly broken: readonly string[];
 }
 
@@ -70,7 +72,10 @@ async function measure(what: string, lastingMs: number): Promise<void> {
   }
 }
 
-/** Compares the number of sweeps that the clock expects with the delivered sweeps and those in gaps. */
+/**
+ * Compares the number of sweeps that were due by the clock with the number of sweeps that were delivered, left out or
+ * in gaps.
+ */
 function unaccounted(ledger: TickLedger, serving: boolean): string[] {
   const { firstSync, lastSync, syncs, skipped, overruns, unknownGaps } = ledger;
   if (!serving || unknownGaps > 0) return [];

@@ -11,14 +11,15 @@ const DEADLINE_MS = 1_000;
 /** The time limit of a sweep: the deadline, plus time for those calls for late domains that need no monitor. */
 const BOUND_MS = DEADLINE_MS + 500;
 const MOST_STUCK = 8;
-/** The numbers of guests that are frozen while a daemon starts, and how often each number is tried. */
+/** The numbers of guests that are frozen right after a daemon has started, and how often each number is tried. */
 const FRESH_FROZEN = [6, 8, 12];
 const FRESH_ROUNDS = 16;
 
 /**
- * Freezes all guests for a minute, which is longer than the daemon keeps a connection whose keepalive replies it cannot read. Two
- * connections make two sweeps each, all the time. It checks that the records come, counts the daemon's workers that hang, and
- * measures the calls of another client. Then it does the same on daemons that have just started, which have five workers.
+ * Freezes all guests for a minute, which is longer than the daemon keeps a connection whose keepalive replies it cannot
+ * read. In this time, a connection makes two sweeps at once, again and again. It checks that the records come, counts
+ * the daemon's workers that hang, and measures the calls of another client. It does the same for 20 s with two such
+ * connections. Then it makes a single sweep on daemons that have just started, which have five workers.
  */
 export async function benchAllFrozen(lab: FaultLab, options: FaultOptions): Promise<readonly FaultRow[]> {
   const lasting = options.quick ? 8_000 : 60_000;

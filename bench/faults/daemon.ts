@@ -98,13 +98,15 @@ async function measure(
   ];
 }
 
-/** The error codes that a sweep reports. */
+/**
+ * The error code of each record of a sweep, or its status if it has no error, and the error code of the sweep itself.
+ */
 function wordsOf(sweep: TimedSweep): string[] {
   const words = sweep.arrivals.map(({ record: { status, error } }) => (error === undefined ? status : error.code));
   return sweep.error === undefined ? words : [...words, `sweep: ${(sweep.error as { code?: string }).code}`];
 }
 
-/** The time until a sweep is complete again, in ms; NaN if no sweep is complete. */
+/** The time until a sweep is complete again, in ms; NaN if no sweep is complete within RECOVERY_MS. */
 async function recovery(connection: Connection): Promise<number> {
   const began = performance.now();
   while (performance.now() - began < RECOVERY_MS) {

@@ -16,14 +16,14 @@ export interface FaultRow {
 export interface FaultOptions {
   /** Fewer rounds and shorter waits, to check that the benchmark works. */
   readonly quick: boolean;
-  /** The timeout of a peer's call. */
+  /** The timeout of a peer's call, in ms. */
   readonly peerLimitMs: number;
 }
 
 /** Measures one kind of fault in its own lab, in which all guests run at the start, and prints its progress to stderr. */
 export type FaultBench = (lab: FaultLab, options: FaultOptions) => Promise<readonly FaultRow[]>;
 
-/** A time in readable form. */
+/** Writes a duration in readable form. */
 export function formatMs(ms: number): string {
   if (Number.isNaN(ms)) return "never";
   return ms < 1_000 ? `${ms < 10 ? ms.toFixed(1) : ms.toFixed(0)} ms` : `${(ms / 1_000).toFixed(2)} s`;

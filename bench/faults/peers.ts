@@ -2,7 +2,7 @@ import type { FaultLab } from "../../test/lab/fault-lab.ts";
 import { askPeer, PEERS, type Peer, type PeerAnswer } from "../../test/lab/peer.ts";
 import { type FaultOptions, formatMs } from "./fault.ts";
 
-/** The figures of the peers, by the number of the call. */
+/** What the peers did, in words: an item for each call, in order. */
 export type PeerTexts = Partial<Record<Peer, string>>[];
 
 /**

@@ -11,13 +11,15 @@ import { AttackedPair } from "./attacked-pair.ts";
 /** How many clients send inputs at a time, and how many send damaged requests. */
 const AT_ONCE = 16;
 const FLOODS = 4;
-/** Damaged requests of one connection, unless the server closes it before. */
+/** How many damaged requests are sent on each connection, unless the server closes the connection earlier. */
 const BURST = 50;
 /** The inputs to which the server's reaction does not depend on a short time limit. */
 const QUICK = INPUTS.filter(({ silent, site }) => !silent && site !== "users");
-/** The longest gap of the attacked server may be at most this many times that of the other server. */
+/**
+ * The longest time between two ticks of the attacked server may be at most this many times that of the other server.
+ */
 const MOST = 2;
-/** Channels of lost clients are kept for 30 s. */
+/** The wait after the attack, in ms: the server keeps the channels of lost clients for up to 30 s. */
 const RECOVERY_MS = 35_000;
 
 /**

@@ -7,7 +7,10 @@ import { AttackedPair } from "./attacked-pair.ts";
 const RATES = [2_000, 12_000];
 /** The number of subscribers over TLS, and of subscribers without TLS. */
 const OVER_TLS = 10;
-/** A channel of lost clients is kept for eight ticks: less than a second. */
+/**
+ * The wait after a storm, in ms. The server keeps a channel of lost clients for at most eight ticks, which take less
+ * than a second at the interval of the storm's watches.
+ */
 const RECOVERY_MS = 5_000;
 const COUNTS = ["descriptors", "timers", "clients", "watches", "channels"] as const;
 

@@ -11,9 +11,9 @@ export interface SubscriberFigures {
   /** The ticks of the subscriber that got fewest, and of the subscriber that got most. */
   readonly ticks: number;
   readonly mostTicks: number;
-  /** Ticks that the server left out, and gaps, of any subscriber. */
+  /** Ticks that the server left out, plus gaps: the number of the subscriber that has most. */
   readonly skipped: number;
-  /** Ticks of any subscriber that did not follow the tick before. */
+  /** Ticks that are missing between the ticks that came, or came twice: the number of the subscriber that has most. */
   readonly lost: number;
   readonly longestMs: number;
 }

@@ -46,7 +46,7 @@ export class Screens implements AsyncDisposable {
 
   /** Looks at a guest in trouble on every screen. */
   async lookAt(guest: string, cause: RegExp, remedy: RegExp): Promise<Screen[]> {
-    // A narrow screen breaks its lines.
+    // A narrow screen breaks its lines, so a line break counts as a space.
     const names = (text: string): boolean => [cause, remedy].every((each) => each.test(text.replaceAll(/\s+/g, " ")));
     const line = new RegExp(`^.*\\b${guest}\\b.*$`, "gm");
     const lines = (text: string): string => text.match(line)?.join("\n") ?? text;
@@ -74,7 +74,7 @@ export class Screens implements AsyncDisposable {
     ];
   }
 
-  /** The commands that print and end. */
+  /** What the commands say that print and end: `get`, and `why` without and with a server. */
   async #commands(
     guest: string,
     uri: string,
@@ -138,7 +138,7 @@ export class Screens implements AsyncDisposable {
   }
 }
 
-/** Looks again and again until the text names the incident. */
+/** Looks again and again until the text names the incident, or LIMIT_MS have passed. */
 async function timed(
   name: string,
   look: () => Promise<string>,

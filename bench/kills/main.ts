@@ -57,7 +57,7 @@ async function main(): Promise<void> {
       `${kills * servers}, ${servers}, ${witnesses.length}, ${formatMs(performance.now() - began)}`,
     ],
     [
-      "from the kill until the server listens again: median, 95 of 100, longest",
+      "from the kill until the server listens again: median, 95th percentile, longest",
       spread(outcomes.flatMap(({ restarts }) => restarts)),
     ],
     ["from then until a client has a whole sweep", spread(outcomes.flatMap(({ firstSweeps }) => firstSweeps))],

@@ -9,7 +9,7 @@ export type Entry = number | { readonly gap: number | null };
 export interface Report {
   /** By host: of publishers, when each sweep began; of readers, what they had. */
   readonly hosts: Readonly<Record<string, readonly Entry[]>>;
-  /** CPU time in s, from its first to its last second. */
+  /** CPU time of the process from when it was ready until its report, in s. */
   readonly cpuSeconds: number;
   readonly memoryMiB: number;
 }

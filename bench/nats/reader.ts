@@ -2,7 +2,9 @@ import "../../src/drivers/builtin.ts";
 import { connect } from "../../src/client/connect.ts";
 import { type Entry, serveParent } from "./member.ts";
 
-/** Watches all hosts. Its argument is the URL. */
+/**
+ * Watches all hosts, and keeps what it had of each host. The argument of the program is the URL of the NATS servers.
+ */
 const connection = await connect(process.argv[2]!);
 const hosts: Record<string, Entry[]> = {};
 const newest: Record<string, number> = {};

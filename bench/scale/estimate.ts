@@ -11,19 +11,19 @@ export interface Cost {
   readonly traffic: number;
 }
 
-/** A load of a server that reads others. */
+/** A load of a server that reads other servers. */
 export interface Load {
   readonly hosts: number;
   /** The number of domains of each host. */
   readonly domains: number;
   readonly intervalS: number;
-  /** Subscribers of one query of all domains. */
+  /** How many subscribers watch all domains, with one query. */
   readonly subscribers: number;
 }
 
 /**
- * The names of the rows. The cost of a server is per second. The costs of a host and of a domain include one
- * subscriber.
+ * The names of the rows in the table of costs. The processor time of a server is per second, that of the other rows per
+ * sweep. The costs of a host and of a domain include one subscriber.
  */
 const PARTS = [
   "a server",
@@ -47,14 +47,17 @@ export function costsOf(page: string): Costs {
   return Object.fromEntries(costs) as Costs;
 }
 
-/** The quantity in a cell, without its unit; 0 for an empty cell. */
+/** The quantity in a cell, in µs or bytes; 0 for an empty cell. */
 function quantity(text: string): number {
   const [, value, unit] = /^([\d.,]+) (\S+)$/.exec(text.trim()) ?? [];
   if (value === undefined) return 0;
   return Number(value.replaceAll(",", "")) * UNITS[unit!]!;
 }
 
-/** The columns of a table of estimates: the share of a core, memory, received, and sent to all subscribers together. */
+/**
+ * The last four cells of a row with estimates: the share of a core, the memory, the traffic that the server receives,
+ * and the traffic that it sends to all subscribers together.
+ */
 export function estimate(costs: Costs, { hosts, domains, intervalS, subscribers }: Load): string[] {
   const all = hosts * domains;
   const server = costs["a server"];
@@ -69,7 +72,7 @@ export function estimate(costs: Costs, { hosts, domains, intervalS, subscribers 
   return [`${round(micros / 10_000)} %`, bytes(memory), bits(received), bits(sent)];
 }
 
-/** A document with the estimates in its tables computed from these costs. */
+/** Returns the text of a document in which the estimates in the tables are computed from these costs. */
 export function withEstimates(costs: Costs, page: string): string {
   return page
     .split("\n")

@@ -12,21 +12,24 @@ import type { Memory, ServeCalls } from "./serve-process.ts";
 import type { SubscribersCalls } from "./subscribers-process.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../bin/virstream.js", import.meta.url));
-/** Records before anything is measured: servers run for months, so code that is not compiled yet must not count. */
+/**
+ * How many records the warm-up delivers before anything is measured: servers run for months, so code that is not
+ * compiled yet must not count.
+ */
 const WARM_UP_RECORDS = 300_000;
 const WARM_UP_MS = [3_000, 12_000] as const;
 /** The wait after all subscribers have their first sweep, in ms. */
 const SETTLE_MS = 2_000;
 /** Each run measures several times, so that the spread shows how much the machine's other load disturbed it. */
 const WINDOWS = 3;
-/** The time that is measured, in ms, unless the interval is longer. */
+/** How long each measurement takes, in ms. If the interval is longer, the measurement takes one interval. */
 const WINDOW_MS = 3_000;
-/** The limit of clients: more than there are subscribers. */
+/** The server's limit of clients, which is above the number of subscribers. */
 const CLIENTS = 2_000;
-/** The shortest interval of the warm-up. */
+/** The shortest interval of the warm-up, in ms. */
 const LEAST_MS = 20;
 
-/** What one measurement of a point gave. */
+/** The figures of one measurement of a point. */
 export interface Figures {
   /** Processor time per second, in ms; if there are scrapes, without the time that they took. */
   readonly cpuMs: number;

@@ -2,11 +2,11 @@
 export interface Subscribers {
   readonly count: number;
   readonly intervalMs: number;
-  /** True: they get JSON objects instead of columns. */
+  /** True: the subscribers get JSON objects instead of columns. */
   readonly json?: boolean;
   /** Default: sample. */
   readonly mode?: "sample" | "on-change";
-  /** How many different queries they have. Default: all the same. */
+  /** How many different queries the subscribers have. Default: 1, the same query for all. */
   readonly queries?: number;
   /** True: each subscriber watches a domain of its own, instead of all domains. */
   readonly guests?: boolean;
@@ -21,7 +21,10 @@ export interface Point {
   /** The devices of a domain, as in the URI of the simulated host. Default: 2 of each. */
   readonly shape?: string;
   readonly subscribers: Subscribers;
-  /** Requests of /metrics in the time that is measured, from a listener with a watch every 5 s. */
+  /**
+   * How many requests of /metrics are made in each measurement. The listener that answers them has a watch with an
+   * interval of 5 s.
+   */
   readonly scrapes?: number;
   /** True: the subscribers connect over TLS. */
   readonly tls?: boolean;

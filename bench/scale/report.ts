@@ -9,7 +9,9 @@ interface Measured extends Point {
   readonly runs: readonly Figures[];
 }
 
-/** A slope of the table: what it is, its figure, and how far the measurements are from a straight line. */
+/**
+ * A row of the table of slopes: what the slope is, its figure, and how far the measurements are from a straight line.
+ */
 type Line = readonly [what: string, figure: string, deviation: string];
 
 /**
@@ -57,7 +59,7 @@ function pointTable(points: readonly Measured[]): string {
 function slopeTable(points: readonly Measured[]): string {
   const single = points.filter(isAggregate);
   const { coefficients } = leastSquares(single.map(loadOf), single.map(cpuMicros));
-  /** The processor time per second of a load with one subscriber, in µs. */
+  /** The processor time per second of this load with one subscriber, in µs, computed from the fitted coefficients. */
   const withOne = (point: Point): number => loadOf(point).reduce((sum, x, i) => sum + x * coefficients[i]!, 0);
   const lines: Line[] = [
     ...slopes(points, "embedded, per second", isEmbedded, ({ domains }) => [1, domains], cpuMicros, [
@@ -172,7 +174,11 @@ const heapOf = ({ runs }: Measured): number => medianOf(runs, ({ memory }) => me
 const peakOf = ({ runs }: Measured): number => medianOf(runs, ({ memory }) => memory.peak);
 const scrapeOf = ({ runs }: Measured): number => medianOf(runs, ({ scrapeMs = 0 }) => scrapeMs);
 
-/** The slopes of a figure over some points. @param names the name of each slope, and its unit */
+/**
+ * The slopes of a figure over some points.
+ *
+ * @param names the name of each slope, and the factor that converts it to its unit
+ */
 function slopes(
   points: readonly Measured[],
   title: string,

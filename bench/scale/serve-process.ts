@@ -6,7 +6,7 @@ import { answerCalls, cpuMicros, peakMemory } from "../calls.ts";
 export interface Spent {
   /** Processor time of all threads, in µs. */
   readonly cpu: number;
-  /** The time of the figures on a steady clock, in ms. */
+  /** When the process gave these figures, in ms of a steady clock. */
   readonly at: number;
 }
 
@@ -41,7 +41,7 @@ const calls = {
         return true;
       };
     });
-    // The import ends when the command ends.
+    // Not awaited, because the import ends only when the command ends.
     void import(pathToFileURL(program).href);
     const result = await all;
     stdout.write = write;

@@ -34,8 +34,8 @@ export interface KillsOutcome {
 }
 
 /**
- * Kills a server with SIGKILL at random moments, also while it starts and before all clients are back, and starts it again at once.
- * Rejects when a client hangs.
+ * Kills a server with SIGKILL at random moments, also before all clients are back, and starts it again at once. Rejects
+ * when a client hangs.
  */
 export async function killAgainAndAgain(options: KillsOptions): Promise<KillsOutcome> {
   const { uri, domains, kills, dice, clients, onProgress } = options;
