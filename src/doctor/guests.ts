@@ -268,7 +268,7 @@ export function guestFindings(guests: readonly GuestFacts[], uri: LibvirtUri): F
     (guest) => [psOf(guest)],
   );
   const unreached = guests.filter(({ error, control }) =>
-    // A guest that has stopped since it was listed is not a finding.
+    // If libvirt does not know the guest any more, it has stopped since it was listed. That is not a finding.
     error === undefined ? control === undefined : !isSilence(error) && error.code !== "unknown-domain",
   );
   const why = unreached.find(({ error }) => error !== undefined)?.error?.message ?? "the time was up";

@@ -225,7 +225,8 @@ export class Session implements SweepHost {
       try {
         const domain = { uuid, name: "", id: 0 };
         const control = await this.#ask(PROCEDURES.controlInfo, domain, `orphan ${uuid}`);
-        // The state `job`, and the state `error` between two commands, do not show whether the orphan still hangs.
+        // The orphan does not hang any more if the monitor is free (`ok`) or lost for good. The state `job` proves nothing,
+        // and neither does `error` alone, which libvirt also reports between two commands of one call.
         if (control.state === ControlState.ok || isMonitorBroken(control)) this.admission.releaseOrphan(uuid);
       } catch (error) {
         if (!isRemoteError(error)) return;

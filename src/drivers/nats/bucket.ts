@@ -20,7 +20,10 @@ export interface NatsSession {
   isConnected: boolean;
   /** Requests to delete JetStream consumers; each request stays here until the server has answered it. */
   readonly deletions: Set<Promise<unknown>>;
-  /** The hosts to read, if the URI names them without wildcards; undefined: all hosts that the fleet selects. */
+  /**
+   * The hosts to read, if the URI names hosts and uses no wildcards. Undefined: the messages of all hosts are read, and
+   * the Fleet ignores hosts that do not match the URI's patterns.
+   */
   readonly named: readonly string[] | undefined;
 }
 

@@ -85,7 +85,8 @@ export class HostState {
   }
 
   /**
-   * Takes a message. Whatever its bytes are, the newest tick stays, or a newer tick of this host replaces it.
+   * Takes a message, which may contain any bytes. Only a message that completes a newer tick of this host replaces the
+   * newest tick.
    *
    * @param ageMs how long ago the message was published, in ms; 0: it comes directly from the publisher
    */

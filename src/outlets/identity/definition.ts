@@ -62,7 +62,8 @@ export interface DomainDefinition {
   /** Undefined outside OpenStack. */
   readonly nova: NovaInstance | undefined;
   /**
-   * The texts at the paths that `definitionReader` got, by the names of the paths. A path without a text is missing.
+   * The texts found in the definition, by the names of the paths that were given to `definitionReader`. A path without a
+   * text is missing.
    */
   readonly metadata: ReadonlyMap<string, string>;
 }

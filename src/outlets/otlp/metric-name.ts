@@ -48,7 +48,7 @@ const DIRECTED: Readonly<Record<string, readonly [name: string, attribute: strin
   "net.tx.drop": ["network.dropped", "network.io.direction", "transmit"],
 };
 
-/** Other keys whose metric has another name than libvirt's key. */
+/** Keys without a direction whose metric's name is more than the key with another first word. */
 const RENAMED: Readonly<Record<string, string>> = {
   "state.state": "state",
   "block.fl.reqs": "disk.flushes",

@@ -96,8 +96,8 @@ export interface OtlpFigures {
  */
 export class OtlpPush implements AsyncDisposable {
   /**
-   * Resolves at the end of the pushes, and never rejects: with undefined after `close()` or an abort, or with the error
-   * that ended the watch.
+   * Never rejects. Resolves when the pushes have ended: with the error if the watch behind the pushes failed, otherwise
+   * with undefined.
    */
   readonly closed: Promise<VirstreamError | undefined>;
   /** The URL to which it pushes, without passwords. */

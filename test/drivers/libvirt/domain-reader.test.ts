@@ -118,7 +118,7 @@ describe("A domain's definition", () => {
     expect(read).toEqual(["", "", ...Array(8).fill("<domain/>")]);
   });
 
-  it("is read of each domain in turn, however many ask while two calls are unanswered", async () => {
+  it("is read for each caller in turn, also if several callers wait while two calls are unanswered", async () => {
     const { reader, calls, hung } = setUp(LIBVIRT_10, { hangs: ["DOMAIN_GET_XML_DESC"] });
     const overdue = [1, 2].map((number) => reader.definition(domainOf(number)).catch(() => "overdue"));
     await vi.advanceTimersByTimeAsync(5_001);

@@ -32,7 +32,7 @@ const REQUESTS: readonly (readonly [name: string, reaction: string, send: Input[
   ["half an upgrade", "HTTP 408", (peer) => peer.send(upgradeOf().slice(0, 100))],
   ["empty lines", "HTTP 408", (peer) => peer.send("\r\n".repeat(10_000))],
   ["a header, a byte at a time", "HTTP 408", (peer) => void drip(peer, "GET / HTTP/1.1\r\na: ", "x".repeat(1_000))],
-  ["half of a second request", "HTTP 200, HTTP 408", (peer) => peer.send(`${REQUEST}GET / HT`)],
+  ["a whole request, and half of another", "HTTP 200, HTTP 408", (peer) => peer.send(`${REQUEST}GET / HT`)],
   ["a body that does not come", "HTTP 405, HTTP 408", (peer) => peer.send(BODY)],
   ["chunks that do not come", "HTTP 405, HTTP 408", (peer) => peer.send(CHUNKS)],
   ["a body, a byte at a time", "HTTP 405, HTTP 408", (peer) => void drip(peer, BODY, "x".repeat(400))],

@@ -63,7 +63,7 @@ describe("The series that identify domains", () => {
     );
   });
 
-  it("leave out CD-ROM drives by what they are and not by their names, as do the disks' values", async () => {
+  it("leave out the drives that the definition declares as CD-ROM drives, whatever their names, as do the series of the disks' values", async () => {
     const text = await page();
     expect(text).not.toContain('target_device="sda"');
     expect(samplesNamed(text, "libvirt_domain_block_stats_read_bytes_total")).toHaveLength(1);

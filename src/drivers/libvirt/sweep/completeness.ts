@@ -113,8 +113,9 @@ export class Completeness {
    * Returns the groups whose monitor data an answer lacks, in the order of their bits; none when nothing shows that the
    * answer is incomplete. Remembers what the answer shows about the QEMU process, unless the answer is incomplete.
    *
-   * In an incomplete answer, each requested group without monitor data counts as missing, unless this QEMU process gave
-   * no monitor data for the group in its last complete answer either.
+   * If an answer is incomplete, the requested groups that lack their monitor data count as missing. A group does not
+   * count if it lacked monitor data in a complete answer of the same QEMU process, too: this process may never return such
+   * data.
    *
    * @param domain the domain in the answer; an id of −1 means that the domain does not run, and so lacks nothing
    * @param groups the requested mask; 0 means all groups
