@@ -1,5 +1,6 @@
 import { type ControlInfo, ControlState, isMonitorBroken, PROCEDURES } from "../drivers/libvirt/rpc/procedures.ts";
 import type { RemoteDomain } from "../drivers/libvirt/rpc/remote-domain.ts";
+import { hasStopped } from "../drivers/libvirt/rpc/remote-error.ts";
 import type { RpcClient } from "../drivers/libvirt/rpc/rpc-client.ts";
 import type { LibvirtUri } from "../drivers/libvirt/transport/uri.ts";
 import { VirstreamError } from "../model/error.ts";
@@ -268,8 +269,8 @@ export function guestFindings(guests: readonly GuestFacts[], uri: LibvirtUri): F
     (guest) => [psOf(guest)],
   );
   const unreached = guests.filter(({ error, control }) =>
-    // If libvirt does not know the guest any more, it has stopped since it was listed. That is not a finding.
-    error === undefined ? control === undefined : !isSilence(error) && error.code !== "unknown-domain",
+    // A guest that has stopped since it was listed is not a finding.
+    error === undefined ? control === undefined : !isSilence(error) && !hasStopped(error),
   );
   const why = unreached.find(({ error }) => error !== undefined)?.error?.message ?? "the time was up";
   add("guest-unexamined", unreached, (count) => `The doctor could not examine ${count}: ${why}.`);

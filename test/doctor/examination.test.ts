@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest
 import { DEFAULTS } from "../../src/doctor/configuration.ts";
 import { type Examination, type ExamineOptions, examine } from "../../src/doctor/examination.ts";
 import { needsFix } from "../../src/doctor/finding.ts";
-import { BUSY_MS, examineGuests, type GuestFacts, listRunning } from "../../src/doctor/guests.ts";
+import { BUSY_MS, examineGuests, type GuestFacts, guestFindings, listRunning } from "../../src/doctor/guests.ts";
 import { guestProcesses } from "../../src/doctor/processes.ts";
 import { TimeLimit } from "../../src/doctor/time-limit.ts";
 import { connectDaemon, type OpenTransport, openTransport } from "../../src/drivers/libvirt/daemon.ts";
@@ -209,6 +209,25 @@ describeWith(labRequirements, "The examination of a host", () => {
     } finally {
       lab.chained.thaw();
       await stuck;
+    }
+  });
+
+  it("has no finding for guests that stop after it has listed them, persistent or transient", async () => {
+    const uri = parseLibvirtUri(lab.libvirtd.uri);
+    const timeLimit = new TimeLimit(BOUND_MS, new AbortController().signal);
+    const persistent = await createGuest(lab.libvirtd, { name: "persistent", paused: true });
+    const transient = await createGuest(lab.libvirtd, { name: "transient", paused: true, transient: true });
+    const { client } = await connectDaemon({ uri, transports: openTransport, timeoutMs: BOUND_MS }, undefined);
+    try {
+      const listed = await listRunning(client, timeLimit);
+      const stopping = listed.filter(({ uuid }) => [persistent, transient].some((guest) => guest.uuid === uuid));
+      await Promise.all([persistent.destroy(), transient.destroy()]);
+      const examined = await examineGuests([client], stopping, "everything", timeLimit);
+      expect(examined.map(({ error }) => error?.libvirt?.code).sort()).toEqual([42, 55]);
+      expect(guestFindings(examined, uri)).toEqual([]);
+    } finally {
+      client.destroy(new VirstreamError("connection-closed", "the test is over"));
+      await persistent.undefine();
     }
   });
 

@@ -36,6 +36,14 @@ export function isRemoteError(error: unknown): error is VirstreamError {
   return error instanceof VirstreamError && error.libvirt !== undefined;
 }
 
+/** VIR_ERR_NO_DOMAIN, and VIR_ERR_OPERATION_INVALID: the domain exists, but does not run. */
+const STOPPED: readonly (number | undefined)[] = [42, 55];
+
+/** True if the daemon refuses a call that needs a running domain, because the domain has stopped. */
+export function hasStopped(error: VirstreamError): boolean {
+  return STOPPED.includes(error.libvirt?.code);
+}
+
 /** VIR_ERR_NO_STORAGE_POOL. */
 const NO_STORAGE_POOL = 49;
 
