@@ -66,6 +66,8 @@ export class VirstreamServer extends VirstreamHandler {
   /** True if the server has asked clients for certificates since its start. This cannot change. */
   readonly #asksForCertificates: boolean;
   #file: SocketFile | undefined;
+  /** Where the server listens; not set if it listens on a file. It stays after `close()`. */
+  #address!: AddressInfo;
   #closed: Promise<void> | undefined;
 
   private constructor(connection: Connection, options: ServeOptions) {
@@ -108,6 +110,7 @@ export class VirstreamServer extends VirstreamHandler {
     }
     try {
       await once(this.#http.listen(port, host), "listening");
+      this.#address = this.#http.address() as AddressInfo;
     } catch (thrown) {
       const cause = thrown as NodeJS.ErrnoException;
       const inUse = cause.code === "EADDRINUSE";
@@ -121,7 +124,7 @@ export class VirstreamServer extends VirstreamHandler {
 
   /**
    * The address on which the server listens, as a URL; for a file, `ws+unix://PATH`. `0.0.0.0` and `[::]` mean all
-   * addresses of this machine; clients on other machines use one of the machine's own addresses.
+   * addresses of this machine; clients on other machines use one of the machine's own addresses. It stays after `close()`.
    */
   get url(): string {
     return this.#urlOf("ws", this.prefix);
@@ -148,7 +151,7 @@ export class VirstreamServer extends VirstreamHandler {
 
   #urlOf(scheme: "ws" | "http", path: string): string {
     if (this.#file !== undefined) return `${scheme}+unix://${this.#file.path}${path && `:${path}`}`;
-    const { address, port } = this.#http.address() as AddressInfo;
+    const { address, port } = this.#address;
     const secure = "setSecureContext" in this.#http ? "s" : "";
     return `${scheme}${secure}://${address.includes(":") ? `[${address}]` : address}:${port}${path}`;
   }

@@ -25,6 +25,13 @@ describe("a server", () => {
     }
   });
 
+  it("has the same addresses after it was closed, so that a program can name them in its last message", async () => {
+    const server = await startServer(plenty(1));
+    const { url, pageUrl } = server;
+    await server.close();
+    expect([server.url, server.pageUrl]).toEqual([url, pageUrl]);
+  });
+
   it("ends a sweep at the driver when the client breaks out", async () => {
     const driver = plenty(1_000_000);
     const server = await startServer(driver);
