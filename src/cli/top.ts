@@ -94,11 +94,12 @@ class TopSession {
 
   constructor(connection: Connection, query: StatsQuery, args: TopArguments, examiner: Examiner, colours: boolean) {
     const { intervalMs } = args;
+    const { recorded } = connection;
     this.#connection = connection;
     this.#options = credentialWords(args);
-    this.#isPaceFree = args.isDefaultInterval;
+    this.#isPaceFree = args.isDefaultInterval && recorded === undefined;
     this.#query = query;
-    this.#state = initialState(intervalMs);
+    this.#state = initialState(recorded?.intervalMs ?? intervalMs);
     this.#table = connection.table(query, { intervalMs });
     const explain = ({ row, since }: GuestLine, cancelled: AbortSignal): Promise<Diagnosis> => {
       const signal = AbortSignal.any([cancelled, this.#closed.signal]);
@@ -186,7 +187,9 @@ class TopSession {
   #press(key: Key): void {
     const before = this.#state;
     const keys = this.#list.lines(before).map((line) => line.key);
-    this.#state = press(before, key, keys, listRows(this.#terminal.size));
+    const after = press(before, key, keys, listRows(this.#terminal.size));
+    // The interval of a recording is fixed. A new table would play it from its beginning again.
+    this.#state = this.#connection.recorded === undefined ? after : { ...after, intervalMs: before.intervalMs };
     if (this.#state.quit) this.#leave();
     else {
       if (this.#state.page !== "guest") this.#diagnosis.forget();

@@ -1,6 +1,6 @@
 /** @module-tag any-node */
 
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
@@ -10,7 +10,7 @@ import "../../src/drivers/builtin.ts";
 import { mustRun } from "../lab/command.ts";
 import { describeWith } from "../lab/requirement.ts";
 import { PATIENCE } from "../until.ts";
-import { PROGRAM, virstream } from "./run.ts";
+import { outcomeOf, PROGRAM, start, virstream } from "./run.ts";
 
 /** A line with the shell's prompt and nothing else: the command has ended. */
 const PROMPT = /^\$ *$/m;
@@ -125,6 +125,21 @@ describeWith(["tmux"], "virstream top, on a terminal,", () => {
     await shell.type("q");
     await shell.see(PROMPT);
     await second.close();
+  });
+
+  it("shows the interval of a recording, which no key changes", async () => {
+    const file = join(folder, "host.rec");
+    const recorder = start(["record", "--interval", "250ms", "test:///default?domains=3", file]);
+    const outcome = outcomeOf(recorder);
+    await vi.waitFor(async () => expect((await stat(file)).size).toBeGreaterThan(12_000), PATIENCE);
+    recorder.kill("SIGINT");
+    await outcome;
+    const shell = await Shell.run("recording", command(`top 'file://${file}?speed=0.1'`));
+    await shell.see(/^virstream .* 250ms$[\s\S]*^running/m);
+    await shell.type("+", "+", "n");
+    await shell.see(/^virstream .* 250ms$[\s\S]*sort: GUEST/m);
+    await shell.type("q");
+    await shell.see(PROMPT);
   });
 
   it("takes the pace of a host that comes later", async () => {
