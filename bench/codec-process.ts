@@ -19,7 +19,7 @@ export interface CodecFigures {
 }
 
 const RECORDS = 2_048;
-/** How long it makes passes over the records before the measured passes, in ms, because servers run for months. */
+/** The warm-up before the measured passes, in ms: servers run for months, so uncompiled code must not count. */
 const WARM_UP_MS = 3_000;
 const PASSES = 40;
 
