@@ -12,8 +12,8 @@ for (const scheme of LIBVIRT_SCHEMES) registerBuiltIn(scheme, openLibvirt);
 for (const scheme of REMOTE_SCHEMES) registerBuiltIn(scheme, openRemote);
 registerBuiltIn("ws+unix", openSocketFile);
 
-// This driver is loaded when the first such URI is opened, because only a program that reads fleets needs it and NATS's
-// client.
+// The driver for NATS is loaded when the first nats: URI is opened, because only a program that reads fleets needs it
+// and NATS's client.
 const openNats: OpenDriver = async (uri, options) => (await import("./nats/driver.ts")).openNats(uri, options);
 for (const scheme of ["nats", "nats+tls"]) registerBuiltIn(scheme, openNats);
 const openFile: OpenDriver = async (uri, options) =>

@@ -15,13 +15,14 @@ import { connectSocket } from "./transport/unix.ts";
 import type { LibvirtUri, Transport } from "./transport/uri.ts";
 
 /**
- * Opens a byte stream to the daemon of a URI. New transports are added here. The stream carries messages only: a
- * transport completes its own handshake (TLS with libvirt's welcome byte, ssh with its helper) before it resolves.
- * Rejects with a VirstreamError, or with the signal's reason, after it has closed everything that it had opened.
+ * Opens a byte stream to the daemon of a URI. Each transport is such a function. The stream carries messages only: the
+ * function completes the transport's own handshake (TLS with libvirt's welcome byte, ssh with its helper) before it
+ * resolves. Rejects with a VirstreamError, or with the signal's reason, after it has closed everything that it had
+ * opened.
  */
 export type OpenTransport = (uri: LibvirtUri, signal: AbortSignal) => Promise<Duplex>;
 
-/** Opens unix sockets, TCP, TLS and ssh. */
+/** Opens a stream over the transport of the URI: a unix socket, TCP, TLS or ssh. */
 export const openTransport: OpenTransport = async (uri, signal) => {
   signal.throwIfAborted();
   checkParameters(uri);

@@ -21,8 +21,9 @@ import { DomainCache } from "./sweep/domain-cache.ts";
 import { LIBVIRT_DRIVERS, parseLibvirtUri, TRANSPORTS } from "./transport/uri.ts";
 
 /**
- * The URI schemes that this driver opens: libvirt's drivers with each of libvirt's transports. Plain `test:` is not
- * among them, because it means the simulated host. libvirt's test driver is reached by `test+unix:///default`.
+ * The URI schemes that this driver opens: each of libvirt's drivers, alone and with each of libvirt's transports. Plain
+ * `test:` is not among them, because it means the simulated host. libvirt's test driver is reached by
+ * `test+unix:///default`.
  */
 export const LIBVIRT_SCHEMES: readonly string[] = LIBVIRT_DRIVERS.flatMap((driver) => [
   ...(driver === "test" ? [] : [driver]),
@@ -32,9 +33,9 @@ export const LIBVIRT_SCHEMES: readonly string[] = LIBVIRT_DRIVERS.flatMap((drive
 /**
  * Opens a connection to a libvirt daemon, always read-only.
  *
- * Rejects with `invalid-uri`, `unsupported` (the transport ext, `command=`; a parameter that cannot be honoured),
- * `socket-missing`, `socket-denied`, `connection-refused`, `connect-timeout`, `unauthenticated`, or the daemon's own
- * error.
+ * Rejects with `invalid-uri`, `unsupported` (for the transport ext, `command=` or another parameter that cannot be
+ * honoured), `socket-missing`, `socket-denied`, `connection-refused`, `connect-timeout`, `unauthenticated`, or the
+ * daemon's own error.
  */
 export const openLibvirt: OpenDriver = (uri, options) => LibvirtDriver.open(uri, options);
 

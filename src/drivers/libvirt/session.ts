@@ -48,8 +48,8 @@ const BURST_SETTLE_MS = 2;
 const POOL_CALLS_MAX = 2;
 
 /**
- * How long a sweep waits for the check of orphaned calls, in ms. A check takes 1 ms; the check of a locked domain takes
- * seconds.
+ * How long a sweep waits at most for the checks of orphaned calls, in ms. A check takes 1 ms, or seconds if the domain
+ * is locked.
  */
 const LOOK_MS = 250;
 
@@ -60,7 +60,7 @@ const LOOK_MS = 250;
  */
 export class Session implements SweepHost {
   readonly facts: HypervisorFacts;
-  /** Called once, when the first of its connections is lost. */
+  /** Called once, when the first of the session's connections is lost. */
   onLost: ((error: VirstreamError) => void) | undefined;
   /** Called when a domain may have another definition now. */
   onChanged: ((uuid: string) => void) | undefined;
@@ -117,7 +117,10 @@ export class Session implements SweepHost {
     return sweep.queue;
   }
 
-  /** Reads domains outside the sweeps. Its first use makes the daemon also report which domains are changed. */
+  /**
+   * Reads definitions, I/O limits and CPU placement, outside the sweeps. When this getter is first used, the session
+   * also asks the daemon to report changed definitions.
+   */
   get reader(): DomainReader {
     if (this.#reader === undefined) {
       this.#reader = new DomainReader(this);
@@ -165,8 +168,8 @@ export class Session implements SweepHost {
     if (this.#end.signal.aborted) return;
     this.#end.abort(error);
     this.domainCache.disconnected();
-    // This comes first: calls that were in flight still occupy the daemon, so they must count before any other call is
-    // sent.
+    // Admission learns of the loss before the sweeps do: calls that were in flight still occupy the daemon, so they
+    // must count before any other call is sent.
     this.admission.removeConnections([...this.#clients.keys()]);
     for (const sweep of this.#sweeps) sweep.lose(error);
     for (const client of this.#clients.values()) client.destroy(error);
@@ -184,7 +187,8 @@ export class Session implements SweepHost {
   }
 
   /**
-   * Registers for the other events that report a changed definition (CHANGE_EVENTS). A daemon may not know all of them.
+   * Registers for the other events that report a changed definition (CHANGE_EVENTS). A daemon may not know all of them,
+   * so a refusal is ignored.
    */
   async #listenForChanges(): Promise<void> {
     if (!(await this.#ask(PROCEDURES.supportsFeature, FEATURE_EVENT_CALLBACK, "changes"))) return;
@@ -225,8 +229,8 @@ export class Session implements SweepHost {
       try {
         const domain = { uuid, name: "", id: 0 };
         const control = await this.#ask(PROCEDURES.controlInfo, domain, `orphan ${uuid}`);
-        // The orphan does not hang any more if the monitor is free (`ok`) or lost for good. The state `job` proves nothing,
-        // and neither does `error` alone, which libvirt also reports between two commands of one call.
+        // The orphan does not hang any more if the monitor is free (`ok`) or lost for good. The state `job` proves
+        // nothing, and neither does `error` alone, which libvirt also reports between two commands of one call.
         if (control.state === ControlState.ok || isMonitorBroken(control)) this.admission.releaseOrphan(uuid);
       } catch (error) {
         if (!isRemoteError(error)) return;

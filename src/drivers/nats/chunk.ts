@@ -12,7 +12,10 @@ const CHUNK_OVERHEAD = 1_024;
 const MAX_CHUNKS = 65_536;
 /** The most characters of an epoch. */
 const MAX_EPOCH = 64;
-/** The most bytes of all chunks together, of all hosts, that wait for the rest of their tick. */
+/**
+ * The most bytes that the waiting chunks of all hosts may have together. A chunk waits for the other chunks of its
+ * tick.
+ */
 export const MAX_WAITING = 134_217_728;
 
 /** A part of a tick that fits into one message. */

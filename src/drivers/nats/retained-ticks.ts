@@ -90,7 +90,7 @@ export class RetainedTicks {
     }
   }
 
-  /** Reads until the consumer is lost or the signal is aborted. */
+  /** Reads until the JetStream consumer is lost or the signal is aborted. */
   async #read(signal: AbortSignal): Promise<void> {
     const { library, connection, subjects, named } = this.#session;
     let consumer: Consumer | undefined;
@@ -116,7 +116,8 @@ export class RetainedTicks {
       void stopWhenLost(messages);
       let delivered = 0;
       for await (const message of messages) {
-        // Some messages were lost on their way: a new consumer reads again from the first lost message.
+        // If a delivery sequence is left out, messages were lost on their way. Then a new JetStream consumer reads
+        // again from the first lost message.
         if (signal.aborted || message.info.deliverySequence !== ++delivered) return;
         if (message.seq <= this.#sequence) continue;
         this.#sequence = message.seq;

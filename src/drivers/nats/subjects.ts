@@ -41,7 +41,7 @@ export function hostOf(token: string): string | undefined {
   }
 }
 
-/** The subjects and names of a fleet, all of which contain its prefix. */
+/** The subjects of a fleet, and the names of its stream and its bucket. All contain the fleet's prefix. */
 export class Subjects {
   readonly prefix: string;
 

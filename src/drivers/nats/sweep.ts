@@ -116,8 +116,8 @@ function reportUnheard(
 }
 
 /**
- * One record for each domain that the query names. If the query gives the domain's name, and several hosts have a
- * domain of this name, one record for each of these hosts.
+ * Returns one record for each domain that the query names. If the query gives the domain's name, and several hosts have
+ * a domain of this name, it returns one record for each of these hosts.
  */
 function named(
   { owner, session }: SweepSource,

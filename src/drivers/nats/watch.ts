@@ -11,13 +11,13 @@ import type { Fleet, FleetListener } from "./fleet.ts";
 import type { HostState } from "./host-state.ts";
 import type { NatsStatus } from "./library.ts";
 
-/** The record of a domain that a watch reported last, and when it did, in ms on the steady clock. */
+/** The last record that a watch reported of a domain, and when it reported this record, in ms on the steady clock. */
 interface Reported {
   record: DomainStatsRecord;
   at: number;
 }
 
-/** A host as a watch has reported it. */
+/** What a watch has reported of a host. */
 interface WatchedHost {
   domains: Map<string, Reported>;
   /** The start of the sweep whose records were delivered last, in ms since 1970. */
@@ -173,8 +173,8 @@ export class FleetWatch implements FleetListener {
 
   /**
    * Reports each domain that the query names and that no host has, with one record. The record is `failed` if a host is
-   * degraded, because that host may have the domain; otherwise it is `gone`. When a host has the domain, the domain of
-   * this record is reported as gone.
+   * degraded, because that host may have the domain; otherwise it is `gone`. When a host has the domain later, the
+   * Domain object of this record is reported as gone, because the host's records have another one.
    */
   #reportUnknown(): void {
     const { domains } = this.#query;

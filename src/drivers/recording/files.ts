@@ -16,7 +16,9 @@ export function rotatedPath(path: string, n: number): string {
   return `${path}.${`${n}`.padStart(6, "0")}`;
 }
 
-/** The numbers of the rotated files of a recording, in order; the largest is the newest. */
+/**
+ * The numbers of the rotated files of a recording, in ascending order: the largest number belongs to the newest file.
+ */
 export async function rotatedNumbers(path: string): Promise<number[]> {
   const prefix = `${basename(path)}.`;
   const names = await readdir(dirname(path));

@@ -15,8 +15,8 @@ export interface State {
 }
 
 /**
- * The most cursors that are kept, so that a later query can read on from them. A page needs three: for its list of
- * guests, for the earlier sweep from which it computes the list's rates, and for one open guest.
+ * The most cursors that are kept, so that a later query can read on from them. The live page in a browser needs three:
+ * for its list of guests, for the earlier sweep from which it computes the list's rates, and for one open guest.
  */
 const MOST_CURSORS = 3;
 /**

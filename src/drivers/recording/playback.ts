@@ -14,7 +14,7 @@ import { type Description, descriptionOf } from "./recording.ts";
 /** The id of the watch whose messages a recording has. Each recording has one watch, always with this id. */
 export const WATCH_ID = 1;
 
-/** The methods of a WatchSink that take the events of a watch. It lacks `flush`, `end` and `ready`. */
+/** The methods of a WatchSink that take the events of a watch. The methods `flush`, `end` and `ready` are left out. */
 export type EventSink = Pick<WatchSink, "record" | "gone" | "event">;
 
 /**
@@ -39,8 +39,8 @@ export class Playback {
   /** Undefined while the playback waits for a key frame. */
   #decoder: MessageDecoder | undefined;
   /**
-   * True after damage or a new start of the recorder, until the next `event` frame. A gap in a key frame then has the
-   * reason `not-recorded`.
+   * True after damage or a new start of the recorder, until the next `event` frame. Meanwhile, a `gap` event that comes
+   * from a key frame gets the reason `not-recorded`.
    */
   #interrupted = false;
   /** True if the messages of a key frame are being applied. */

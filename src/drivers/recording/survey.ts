@@ -91,7 +91,10 @@ class Surveyor implements EventSink {
   readonly #statuses = { ok: 0, partial: 0, failed: 0, gone: 0 };
   readonly #gaps: RecordingGap[] = [];
   readonly #damage: { path: string; offset: number; bytes: number }[] = [];
-  /** For each host that is reported as absent, since when, in ms since 1970. The key undefined: all hosts. */
+  /**
+   * For each host that is reported as absent: when its absence began, in ms since 1970. The key `undefined` stands for
+   * all hosts.
+   */
   readonly #absentSince = new Map<string | undefined, number>();
   #gapCount = 0;
   #damagedBytes = 0;

@@ -20,7 +20,7 @@ export type OpenWatch = (...watch: ConstructorParameters<typeof RemoteWatch>) =>
 /** The functions of the driver that differ between Node and browsers. */
 export interface RemotePlatform {
   readonly openSocket: OpenSocket;
-  /** In a page, the first call loads the code of watches. */
+  /** In a web page, the first call of this function loads the code of watches. */
   readonly openWatch: OpenWatch;
 }
 
@@ -128,8 +128,8 @@ export class RemoteDriver implements Driver {
 }
 
 /**
- * Calls `hint` when a browser is online again. Returns a function that ends this. In Node it does nothing, because only
- * in browsers the global scope emits events.
+ * Calls `hint` when a browser is online again. Returns a function that ends this. In Node, `hint` is never called,
+ * because only in browsers the global scope emits events.
  */
 function onOnline(hint: () => void): () => void {
   const page: Partial<Pick<EventTarget, "addEventListener" | "removeEventListener">> = globalThis;

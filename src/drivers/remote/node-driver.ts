@@ -14,7 +14,10 @@ export const openNodeWatch: OpenWatch = (...request) => {
 /** Opens ws: and wss: URIs in Node. */
 export const openRemote = remoteDriver({ openSocket: openNodeSocket, openWatch: openNodeWatch });
 
-/** Opens ws+unix: URIs. They have the path of a socket file and, after a colon, the path of the request. */
+/**
+ * Opens ws+unix: URIs. Such a URI has the path of a socket file. After a colon, it may also have the path of the
+ * request.
+ */
 export const openSocketFile: OpenDriver = async (uri, options) => {
   if (/^ws\+unix:(\/\/)?\/[^/?#%]/i.test(uri)) return openRemote(uri, options);
   const message = `${JSON.stringify(withoutSecrets(uri))} is not of the form ws+unix:///PATH or ws+unix:///PATH:/PREFIX`;

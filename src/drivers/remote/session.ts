@@ -41,9 +41,9 @@ export interface WatchReceiver {
    * decoder.
    */
   begin(id: number, decoder: MessageDecoder): void;
-  /** The watch's state has read a message, which used this many bytes of credit. */
+  /** Called when the watch's ChannelState has applied a message, which used this many bytes of credit. */
   applied(bytes: number): void;
-  /** The server has ended the watch. */
+  /** Called when the server has ended the watch. */
   ended(error: VirstreamError | undefined): void;
 }
 
@@ -77,8 +77,8 @@ export class RemoteSession {
   /** @throws VirstreamError `denied` if the platform refuses to open the socket */
   private constructor(address: ServerAddress, token: string | undefined) {
     this.#address = address;
-    // This comes first because a browser may throw here (for ws: from a page of https:), when there is nothing to clean
-    // up yet.
+    // The socket is opened first because a browser may throw here (for ws: from a page of https:), when there is
+    // nothing to clean up yet.
     try {
       this.#socket = address.openSocket(address.url, SUBPROTOCOL, address.socketOptions);
     } catch (cause) {

@@ -9,8 +9,8 @@ import type { RemoteSession, ServerAddress, WatchReceiver } from "./session.ts";
 import type { StreamControl } from "./sweep.ts";
 
 /**
- * A watch of a server that continues across connections. It sends its request again over each new connection, with the
- * position where it stopped. The server then resumes there, or sends a snapshot.
+ * A watch at a server. The watch continues across connections. It sends its request again over each new connection,
+ * with the position where it stopped. The server then resumes there, or sends a snapshot.
  *
  * The session's decoder applies each message to the watch's ChannelState, which calls the sink. So a message is consumed at
  * once, and its credit goes back at once. An outage causes one `status` event with `reconnecting`, however many
@@ -32,8 +32,8 @@ export class RemoteWatch implements WatchReceiver {
   #answered = false;
   #retry: ReturnType<typeof setTimeout> | undefined;
   /**
-   * The epoch of the state, from the last server that answered. Undefined before the first answer, and after the state
-   * became void.
+   * The epoch to which the ticks in `#state` belong: that of the server that answered last. Undefined before the first
+   * answer, and after a reconnection to a server with another epoch.
    */
   #epoch: string | undefined;
   /** True if an outage, and not only a slow consumer, interrupted the watch since the server's last answer. */

@@ -15,7 +15,7 @@ export class SimulatedDriver implements Driver {
   readonly uri: string;
   readonly hypervisor = "test";
   readonly host: string;
-  /** The host itself, whose methods set and remove faults. */
+  /** The simulated host. Its methods set and remove faults of its guests. */
   readonly simulation: SimulatedHost;
 
   /**

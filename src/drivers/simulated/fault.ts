@@ -23,7 +23,7 @@ export const NO_FAULT = {
 export type Fault = Readonly<typeof NO_FAULT>;
 
 interface FaultParameter {
-  /** The number that may follow an index and a colon, as in `slow=3:500`; undefined for a fault without a number. */
+  /** The number that may follow a guest's index and a colon, as in `slow=3:500`; undefined if the fault has none. */
   readonly amount?: { readonly unit: string; readonly usual: number; readonly most: number };
   change(amount: number, now: number): Partial<Fault>;
 }
@@ -88,8 +88,8 @@ export function writeExtension(row: Row, { extremes, parameters }: Fault, upSeco
   }
   const missing = parameters - row.size;
   if (missing <= 0) return;
-  // A latency histogram has a count, and two parameters for each bin, so the number of its parameters is odd. An even
-  // number needs a second histogram, which has a count and no bins.
+  // A latency histogram has a count, and two parameters for each bin, so the number of its parameters is odd. If
+  // an even number of parameters is missing, a second histogram is added, which has a count and no bins.
   const bins = Math.floor((missing - 1) / 2);
   row.of("block.0.latency_histogram.read.bin");
   row.number("count", bins);

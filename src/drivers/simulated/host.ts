@@ -33,9 +33,9 @@ const PAUSED_BY_USER = 1;
 const PAUSED_BY_IO_ERROR = 5;
 
 /**
- * The functions that write records with certain groups, and the schemas of these records so far. A schema's key is made
- * of the guest's numbers of vCPUs, disks and interfaces, of whether the guest is active, and of the faults that add
- * parameters.
+ * The functions that write records with certain groups, and the schemas of these records so far. The key of a schema in
+ * `schemas` is made of the guest's numbers of vCPUs, disks and interfaces, of whether the guest is active, and of the
+ * faults that add parameters.
  */
 interface Layout {
   readonly meters: readonly ((row: Row, guest: Guest) => void)[];
@@ -68,7 +68,7 @@ export class SimulatedHost {
   #keys = 0;
   readonly #drawKey: number;
 
-  /** @param owner the driver that returns the domains; without one they belong to the host itself */
+  /** @param owner the driver that the domains belong to; default: this object */
   constructor(options: SimulatedOptions, clock: Clock = SYSTEM_CLOCK, owner?: object) {
     this.options = options;
     this.clock = clock;
@@ -100,7 +100,7 @@ export class SimulatedHost {
     return passesFilter(this.#traits[index]!, filter);
   }
 
-  /** True if a guest exists at a time, in ms since 1970. */
+  /** True if a guest exists at the time `now`, in ms since 1970. */
   isThere(index: number, now: number): boolean {
     return now >= (this.#faults.get(index)?.appearsAt ?? now);
   }
@@ -127,7 +127,8 @@ export class SimulatedHost {
   }
 
   /**
-   * The groups that a query gets from this host, as a mask of known bits. Here 0 means none; in a query, 0 means all.
+   * The groups that a query gets from this host, as a mask of known bits. The result 0 means no group; in a query, 0
+   * means all groups.
    *
    * @throws VirstreamError `unsupported` when the query has the enforce flag and asks for groups that the host does not
    *   know
@@ -148,7 +149,7 @@ export class SimulatedHost {
   /**
    * The parameters of a guest at a time. Records with the same keys share a schema object.
    *
-   * @param groups known bits; 0: none
+   * @param groups a mask of groups that the host has; 0: no group
    * @param now in ms since 1970
    * @param backing true: the parameters list every image of a backing chain
    */
@@ -159,7 +160,7 @@ export class SimulatedHost {
     const active = state !== STATE_NUMBERS.shutoff;
     const fault = this.#faults.get(index);
 
-    // A paused guest's meters keep their values from the beginning of the term.
+    // A paused guest's counters and gauges keep the values that they had at the beginning of the term.
     const paused = state === STATE_NUMBERS.paused;
     const termMs = now - Math.floor(now / TERM_MS) * TERM_MS;
     let upSeconds = WEEK_SECONDS + (mix(draw, 0) >>> 11) + (paused ? 0 : termMs / 1000);

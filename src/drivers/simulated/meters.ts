@@ -42,7 +42,7 @@ function spread(low: number, high: number): Float64Array {
   return Float64Array.from({ length: 256 }, (_, i) => low * (high / low) ** (i / 255));
 }
 
-const LOAD = spread(0.004, 0.6); // of a vCPU
+const LOAD = spread(0.004, 0.6); // the share of its time that a vCPU is busy
 const NET_BYTES = spread(200, 2_000_000); // per second
 const READS = spread(0.1, 60); // per second
 const WRITES = spread(0.4, 120); // per second
@@ -53,8 +53,8 @@ const CAPACITY = [10, 20, 20, 40, 40, 80, 100, 500].map((gib) => gib * GIB);
 /** The sizes of memory from which guests draw. */
 export const MEMORY_KIB = [1, 2, 2, 4, 4, 8, 16, 32].map((gib) => gib * KIB_PER_GIB);
 /**
- * Some devices work in bursts. Each device draws the seconds between its bursts from such a list; 0: the device is
- * always busy.
+ * Some devices work in bursts. Each device draws the seconds between its bursts from one of these lists; 0: the device
+ * is always busy.
  */
 const FIRST_BURST = [0, 0, 0, 0, 0, 0, 10, 30];
 const READ_BURST = [0, 0, 0, 0, 2, 5, 10, 30];
@@ -88,7 +88,7 @@ const BASE_IMAGES = ["debian-12", "fedora-42", "ubuntu-24.04", "alpine-3.22"].ma
 /**
  * Writes the parameters of each group, in the order and types of libvirt's QEMU driver. Every counter is a rate times
  * the guest's `work`, and the rate is drawn from the guest's random bits. So each value can be computed from (seed,
- * index, time), and no guest needs memory for it.
+ * host, index, time), and no guest needs memory for it.
  */
 export const METERS: Readonly<Record<KnownGroup, (row: Row, guest: Guest) => void>> = {
   state(row, { state, reason }) {
@@ -99,7 +99,7 @@ export const METERS: Readonly<Record<KnownGroup, (row: Row, guest: Guest) => voi
 
   "cpu-total"(row, { draw, active, vcpus, work }) {
     row.of("cpu");
-    // A little more than the sum of the vCPUs, because of QEMU's own threads.
+    // A little more than the sum of the vCPUs' times, because QEMU's own threads use CPU time, too.
     const time = active ? work * vcpus * LOAD[draw >>> 24]! * 1.05e9 : 0;
     total(row, "time", time);
     total(row, "user", time * (0.5 + (draw & 255) / 1024));
@@ -302,7 +302,7 @@ function requests(row: Row, guestWork: number, disk: number, draw: number): void
   row.number("fl.times", flushes * 1_800_000);
 }
 
-/** Changes steady work into work that is done in one burst every few seconds; 0 seconds: does not change it. */
+/** Changes steady work into work that is done in one burst every `seconds` seconds. With 0, changes nothing. */
 function inBursts(work: number, seconds: number): number {
   return seconds === 0 ? work : Math.floor(work / seconds) * seconds;
 }

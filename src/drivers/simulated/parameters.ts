@@ -74,7 +74,7 @@ export function parseSimulatedUri(uri: string) {
   const domains = whole("domains", 12, MAX_DOMAINS);
   const shutoff = count("shutoff", mixed ? 2 : 0, domains);
   const extras = given.get("extras") ?? "0";
-  // Terminals show the name, and metrics have it as a label, so it must not contain a line break.
+  // Terminals show the host's name, and metrics have it as a label, so it must not contain a line break.
   const host = given.get("host") ?? "simulated";
   return {
     domains,
@@ -92,7 +92,7 @@ export function parseSimulatedUri(uri: string) {
     paused: count("paused", mixed ? 1 : 0, domains - shutoff),
     /** How many guests are transient; none of these is shut off. */
     transient: count("transient", 0, domains - shutoff),
-    /** True if guests also have the parameters that only some real guests have. Then no group is empty. */
+    /** True if guests also have the parameters that only some real guests have. Then active guests lack no group. */
     extras: extras === "1" || (extras !== "0" && refuse("extras", extras, "0 or 1")),
     faults: Object.keys(FAULT_PARAMETERS).flatMap((fault) =>
       given.getAll(fault).flatMap((text) => text.split(",").map((item) => faultRequest(fault, item, domains))),

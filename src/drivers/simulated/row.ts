@@ -1,7 +1,7 @@
 import { ParamType, type ParamTypeCode, Schema } from "../../model/schema.ts";
 import { TypedParams } from "../../model/typed-params.ts";
 
-/** The empty list of declarations, which all rows with a schema share. */
+/** An empty list of declared parameters. All rows with a schema share it, because they declare nothing. */
 const NOTHING: [key: string, type: ParamTypeCode][] = [];
 
 /**
@@ -27,7 +27,7 @@ export class Row {
     this.#doubles = schema === undefined ? [] : schema.row();
   }
 
-  /** The names that follow belong to this group, or to this device of the group. */
+  /** Sets the group of the parameters that are written next, and the device of the group if there is one. */
   of(group: string, device?: number): void {
     if (this.#schema === undefined) this.#prefix = device === undefined ? `${group}.` : `${group}.${device}.`;
   }
@@ -56,7 +56,7 @@ export class Row {
     this.number(name, Number(value), type);
   }
 
-  /** The schema of a row that was written without one. */
+  /** Makes a schema of the keys and types that were written. Only for a row without a schema. */
   declared(): Schema {
     const types = Uint8Array.from(this.#declared, ([, type]) => type);
     return new Schema(

@@ -14,7 +14,7 @@ const CHUNK_RECORDS = 64;
 const CHUNK_PARAMETERS = 65_536;
 /** The event loop gets a turn after this many ms of work, including the consumer's work. */
 const WORK_MS = 4;
-/** How many guests are listed or asked before the event loop may get a turn. */
+/** How many guests are listed or asked before the sweep checks whether WORK_MS have passed. */
 const STRIDE = 4_096;
 /**
  * How many guests are asked at the same time when answers take time: as many as virstream asks over one connection to
@@ -22,7 +22,10 @@ const STRIDE = 4_096;
  */
 const SLOTS = 4;
 
-/** VIR_ERR_INTERNAL_ERROR of VIR_FROM_TEST: what libvirt itself reports when it cannot get a guest's statistics. */
+/**
+ * The error that libvirt itself reports when it cannot get a guest's statistics: VIR_ERR_INTERNAL_ERROR, in the error
+ * domain VIR_FROM_TEST.
+ */
 const LIBVIRT_FAILURE = { code: 1, domain: 12 } as const;
 
 /**
@@ -34,7 +37,7 @@ type Asked = Pick<RecordInit, "domain" | "index" | "sampledAt" | "steadyAt">;
 /**
  * One sweep: lists guests, asks them and hands on their records. The record of a guest that answers at once goes into
  * the current chunk. For any other guest the sweep waits until the answer or the deadline is due; it queries the other
- * guests during this wait. No record is computed before the consumer pulls the next chunk.
+ * guests during this wait. A record is computed only when the consumer pulls the chunk that contains it.
  */
 export class Sweep {
   readonly #host: SimulatedHost;
@@ -44,8 +47,8 @@ export class Sweep {
   /** The timers of the guests for which the sweep waits. */
   readonly #timers = new Set<unknown>();
   /**
-   * Functions that make the records of the guests whose timer has fired. The timer decides that a guest is due, because
-   * the clock may be set back.
+   * Functions that make the records of the guests whose timer has fired. The timer decides that a guest is due, not the
+   * time of day, because the clock may be set back.
    */
   readonly #due: (() => DomainStatsRecord)[] = [];
   /** The guests to ask, by index, and the selectors that fit no guest; undefined: every guest of the host. */
@@ -95,7 +98,7 @@ export class Sweep {
     }
   }
 
-  /** Works out the groups and lists the guests; false when the sweep has ended by then. */
+  /** Works out the groups and lists the guests. Returns false if the sweep has ended by then. */
   async #begin(): Promise<boolean> {
     this.#groups = this.#host.groups(this.#query);
     this.#monitored = this.#groups & ~MONITOR_FREE_GROUPS;
@@ -110,8 +113,9 @@ export class Sweep {
   }
 
   /**
-   * The guests that exist now. A guest that appears later is not in the sweep; a guest that vanishes later is. Guests
-   * that the query names come once each, in the query's order.
+   * Lists the guests that exist now and that the query selects. A guest that appears later is not in the sweep; a guest
+   * that vanishes later is. Guests that the query names come once each, in the query's order. For a named guest that
+   * does not exist, the list has the selector.
    */
   async #list(filter: number): Promise<(number | DomainSelector)[]> {
     const host = this.#host;
@@ -255,7 +259,7 @@ export class Sweep {
     return new DomainStatsRecord({ ...asked, params: TypedParams.EMPTY, status, tookMs: 0, ...why });
   }
 
-  /** Gives the event loop a turn when the time for one has come. */
+  /** Gives the event loop a turn if WORK_MS have passed since its last turn. */
   async #turn(): Promise<void> {
     if (performance.now() < this.#turnAt) return;
     await eventLoopTurn();

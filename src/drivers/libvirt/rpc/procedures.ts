@@ -47,7 +47,7 @@ export interface DiskArgs {
   readonly target: string;
 }
 
-/** REMOTE_DOMAIN_BLOCK_IO_TUNE_PARAMETERS_MAX. */
+/** REMOTE_DOMAIN_BLOCK_IO_TUNE_PARAMETERS_MAX: the most I/O limits of a disk in one reply. */
 const IO_TUNE_MAX = 32;
 
 /**
@@ -68,7 +68,7 @@ const VCPU_BYTES = 20;
 
 /** The states of a domain's monitor (virDomainControlState). */
 export const ControlState = { ok: 0, job: 1, occupied: 2, error: 3 } as const;
-/** VIR_DOMAIN_CONTROL_ERROR_REASON_MONITOR. */
+/** VIR_DOMAIN_CONTROL_ERROR_REASON_MONITOR: the value of `details` when libvirt has lost the monitor for good. */
 const MONITOR_BROKEN = 2;
 
 /** The state of a domain's monitor, as libvirt knows it without using the monitor. */
@@ -95,9 +95,9 @@ export interface DiskError {
   readonly error: "unspecified" | "no space";
 }
 
-/** VIR_DOMAIN_DISK_ERROR_NO_SPACE. */
+/** VIR_DOMAIN_DISK_ERROR_NO_SPACE: a request failed because the storage was full. */
 const DISK_NO_SPACE = 2;
-/** REMOTE_DOMAIN_DISK_ERRORS_MAX. */
+/** REMOTE_DOMAIN_DISK_ERRORS_MAX: the most disks in one reply. */
 const DISK_ERRORS_MAX = 256;
 
 /** libvirt's report on a domain's job, such as a migration. */
@@ -343,7 +343,7 @@ export const PROCEDURES = {
 
 const allowed: ReadonlySet<unknown> = new Set(Object.values(PROCEDURES));
 
-/** True if this very object is in the table. A copy with another number is not in it. */
+/** True if this very object is in PROCEDURES. So a changed copy, with another number, is not allowed. */
 export function isAllowed(procedure: unknown): boolean {
   return allowed.has(procedure);
 }

@@ -3,12 +3,12 @@ import type { XdrReader } from "./xdr.ts";
 
 /** The error code for some of libvirt's error numbers (virErrorNumber); all others are a `hypervisor-error`. */
 const CODES: ReadonlyMap<number, ErrorCode> = new Map<number, ErrorCode>([
-  [3, "unsupported"], // no support: the driver lacks the entry
+  [3, "unsupported"], // no support: the driver does not implement the call
   [5, "unsupported"], // no connect: the daemon has no driver for the URI
-  [74, "unsupported"], // argument unsupported: a group, with the enforce flag
+  [74, "unsupported"], // argument unsupported: an unsupported group, with the enforce flag
   [84, "unsupported"], // operation unsupported
   [42, "unknown-domain"],
-  [29, "denied"], // operation denied: a read-only connection
+  [29, "denied"], // operation denied: on a read-only connection
   [88, "denied"], // access denied: by policy
   [45, "unauthenticated"], // authentication failed
   [79, "unauthenticated"], // authentication cancelled

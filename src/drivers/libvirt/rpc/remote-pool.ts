@@ -8,7 +8,7 @@ export interface RemotePool {
   readonly uuid: string;
 }
 
-/** REMOTE_STORAGE_POOL_LIST_MAX. */
+/** REMOTE_STORAGE_POOL_LIST_MAX: the most pools in one reply. */
 const POOL_LIST_MAX = 4_096;
 /** The bytes of the smallest pool in a message: the length word of an empty name, and the uuid. */
 const POOL_BYTES_MIN = 20;

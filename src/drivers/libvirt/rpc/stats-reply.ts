@@ -62,7 +62,7 @@ export class StatsReader {
   readonly #lists = new Map<number, KeyList[]>();
   #bytes = 0;
 
-  /** Reads retStats: domains with their typed parameters, in the daemon's order. */
+  /** Reads a statistics reply (`retStats`): domains with their typed parameters, in the daemon's order. */
   read(reader: XdrReader): StatsReply {
     const count = reader.count(DOMAIN_LIST_MAX, DOMAIN_BYTES_MIN + 4);
     const reply: DomainStats[] = [];

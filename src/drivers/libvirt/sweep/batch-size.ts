@@ -45,7 +45,7 @@ export class BatchSize {
     this.#parameters = Math.max(this.#parameters, parameters);
     const domainMs = ms / domains;
     this.#domainMs = this.#domainMs === undefined ? domainMs : 0.7 * this.#domainMs + 0.3 * domainMs;
-    // The size grows step by step, because the duration of a few domains says little about hundreds.
+    // The size grows step by step, because the duration of a small batch says little about that of a large batch.
     if (domains >= this.#largest) this.#largest = Math.min(DOMAINS_MAX, 4 * domains);
   }
 

@@ -50,8 +50,8 @@ interface QueueKeeper {
 }
 
 /**
- * The tickets of one sweep, or those of a session that belong to no sweep: first in, first out. A waiting ticket can be
- * cancelled. `Admission.join` makes a queue.
+ * A queue of tickets, first in, first out. Each sweep has one queue, and a session has queues for the calls that belong
+ * to no sweep. A waiting ticket can be cancelled. `Admission.join` makes a queue.
  */
 export class CallQueue {
   readonly owner: CallOwner;
@@ -86,7 +86,7 @@ export class CallQueue {
     this.#admission.pump();
   }
 
-  /** Drops all waiting tickets. Permits that were granted before last until they are released. */
+  /** Drops all waiting tickets. Permits that this queue already has stay valid until they are released. */
   close(): void {
     this.#closed = true;
     this.#admission.leave(this);
@@ -146,7 +146,8 @@ class TicketList {
         this.#head = 0;
       }
       if (ticket === undefined) return undefined;
-      // A cancelled ticket may wait again as the other kind, and is then in both lists.
+      // A cancelled ticket may wait again as the other kind, and is then in both lists. Only the list of its present
+      // kind returns it.
       if (!ticket.waiting || ticket.kind !== this.#kind) continue;
       ticket.waiting = false;
       return ticket;

@@ -51,8 +51,8 @@ const LASTING = VCPU | VM | DIRTYRATE;
 const RSS_SINCE = 4_005_000;
 
 /**
- * Up to this many domains, no domain is forgotten. At most twice as many domains are remembered. A daemon lists no more
- * than DOMAINS_MAX domains in one reply.
+ * If a host has at most this many domains, no domain is forgotten. At most twice as many domains are remembered. A
+ * daemon lists no more than DOMAINS_MAX domains in one reply.
  */
 const DOMAINS_MAX = DOMAIN_LIST_MAX;
 
@@ -114,8 +114,8 @@ export class Completeness {
    * answer is incomplete. Remembers what the answer shows about the QEMU process, unless the answer is incomplete.
    *
    * If an answer is incomplete, the requested groups that lack their monitor data count as missing. A group does not
-   * count if it lacked monitor data in a complete answer of the same QEMU process, too: this process may never return such
-   * data.
+   * count if a complete answer of the same QEMU process lacked its monitor data, too, because this process may never
+   * return such data.
    *
    * @param domain the domain in the answer; an id of −1 means that the domain does not run, and so lacks nothing
    * @param groups the requested mask; 0 means all groups

@@ -9,8 +9,8 @@ export interface UnansweredCall {
 /** One question to the daemon: is a worker free although all present monitor calls are unanswered? */
 export interface WorkerProbe {
   /**
-   * True if the unanswered calls have just gone out together, so that the daemon had no other unanswered monitor call
-   * of this process.
+   * True if all unanswered calls have just gone out together. Until then, the daemon had no unanswered monitor call of
+   * this process.
    */
   readonly fresh: boolean;
   /**

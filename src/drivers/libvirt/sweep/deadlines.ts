@@ -25,8 +25,8 @@ export type WaitClass = (typeof WAIT_CLASSES)[number];
  *   `deadlineMs`, whichever is later. At the latest, they are given up when `deadlineMs` plus DOMAIN_MS for each domain
  *   of the sweep has passed since the beginning. This limits the delay that slow guests cause if they still answer.
  * - The fallback call of a late domain may take FALLBACK_MS. Domains that wait for their fallback call are given up
- *   when no such call was sent or answered for FALLBACK_MS, and at the latest after FALLBACK_MS plus FALLBACK_DOMAIN_MS
- *   for each of these domains.
+ *   when no such call was sent or answered for FALLBACK_MS. At the latest, they are given up when FALLBACK_MS plus
+ *   FALLBACK_DOMAIN_MS for each of these domains has passed since the first of them began to wait.
  *
  * While the consumer takes records too slowly, no call is sent, and the clock of waiting calls is stopped.
  */

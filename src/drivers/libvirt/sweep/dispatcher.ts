@@ -113,8 +113,8 @@ export class Dispatcher implements CallHandler<Batch> {
       this.#queueBatches();
     } else {
       if (trusted.length + pending > admission.slotsOf(this.#host)) this.#host.crowded();
-      // If other clients' calls leave no room, the checks come first, because they may show that these calls have
-      // ended.
+      // If other clients' calls leave no room for a monitor call, the checks come first, because they may show that
+      // these clients' calls have ended.
       if (pending > 0 && admission.isFull) this.#hold();
       this.ask(trusted);
       if (pending > 0) this.#hold();

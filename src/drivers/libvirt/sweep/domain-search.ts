@@ -50,7 +50,7 @@ export async function findDomains(
   { filter, deadlineMs, signal }: { filter: number; deadlineMs: number; signal: AbortSignal },
   found: (domains: readonly RemoteDomain[], total: number) => void,
 ): Promise<void> {
-  // If another sweep's listing hangs, the daemon will not answer this sweep's listing before it answers the other one.
+  // If another sweep's listing hangs, the daemon will not answer this sweep's listing before it answers that listing.
   const hangs = LISTING_KEYS.some((key) => admission.unansweredFor(key, "free") >= RECALL_MS);
   const ms = hangs ? 0 : Math.min(RECALL_MS, deadlineMs / 2);
   let anyFound = false;

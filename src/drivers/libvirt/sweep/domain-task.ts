@@ -48,9 +48,9 @@ export class DomainTask extends QueuedCall {
   reason: RecordReason = "timeout";
   /** The error with which the daemon answered the domain's statistics call. */
   error: VirstreamError | undefined;
-  /** True if its monitor is being checked or was checked, and its statistics call was not sent yet. */
+  /** True if the check of the domain's monitor has begun, and the domain's statistics call was not sent yet. */
   monitorChecked = false;
-  /** True if its monitor is busy with a job, so that its statistics call must not wait for the end of the job. */
+  /** True if the check found that the domain has a job. Its statistics call must not wait for the end of the job. */
   nowait = false;
 
   constructor(
@@ -163,7 +163,7 @@ export class StatsRequests {
       this.stateOnly || needing === 0 || free === 0 ? undefined : { groups: free, flags: asked & FILTER_MASK };
   }
 
-  /** The error if the hypervisor can answer no part of the query. */
+  /** The error for a query that a hypervisor without a statistics call cannot answer; undefined for any other query. */
   refusal({ domains, flags, groups }: Query, hypervisor: string): VirstreamError | undefined {
     const enforced = (flags & StatsFlag.enforce) !== 0 && groups !== STATE;
     const filtered = domains !== undefined && this.filter !== 0;

@@ -21,8 +21,8 @@ import { DomainTask, type Stage, StatsRequests } from "./domain-task.ts";
 const QUEUE_HIGH = 64;
 
 /**
- * One sweep: finds the domains, asks each for its statistics, as many at a time as admission allows, and makes one
- * record of each answer as it comes.
+ * One sweep: finds the domains, asks each for its statistics, as many at a time as admission allows, and makes the
+ * record of each domain as soon as its answer comes.
  *
  * A domain whose monitor is not known to answer is checked first, without using the monitor. If another client's call
  * hangs in the monitor, a call of the sweep must not hang there, too. A domain that does not answer in time is late
@@ -83,7 +83,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   /**
    * Begins the sweep. The records come through `queue`.
    *
-   * @param ready the sweep asks nothing before this resolves; it must not reject
+   * @param ready the sweep sends no call before this promise resolves; the promise must not reject
    */
   start(ready?: Promise<void>): void {
     const { signal } = this.#context;
@@ -106,7 +106,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     else this.#enterNamed(domains);
   }
 
-  /** The connection is lost: every domain that has no record yet gets one that says so, then the sweep fails. */
+  /** The connection is lost: each domain without a record gets a failed record. Then the sweep fails with the error. */
   lose(error: VirstreamError): void {
     if (this.#done) return;
     this.#failure = error;
@@ -157,13 +157,14 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
       const { uuid, name } = selector;
       const { stateOnly } = this.#requests;
       if (!stateOnly) this.#uuids.add(uuid);
-      // The domain may run or not. An id of -1 would say that it does not.
+      // The domain may run or not. An id of -1 would say that it does not run, so a domain to ask has the id 0 until
+      // the daemon answers.
       const task = this.#task(stateOnly ? "lookup" : "ask", { uuid, name: "", id: stateOnly ? -1 : 0 });
       task.otherName = name ?? uuid;
       return task;
     });
-    // A uuid that no domain has is looked up as a name. So a task with a uuid is unsure, unless the cache has a domain
-    // with this uuid.
+    // A uuid that no domain has is looked up as a name. So if the query names several domains, a task with a uuid is
+    // unsure (see `#unsure`), unless the cache has a domain with this uuid.
     const { domainCache } = this.#host;
     const isSure = ({ domain }: DomainTask): boolean => tasks.length === 1 || domainCache.has(domain.uuid);
     for (const task of tasks) if (this.#requests.filter !== 0 || !isSure(task)) this.#unsure.add(task);
@@ -191,7 +192,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     }
   }
 
-  /** Removes a task whose domain gets no record. */
+  /** Removes a task that needs no record of its own. */
   #drop(task: DomainTask): void {
     task.stage = "done";
     this.#tasks--;
@@ -242,8 +243,8 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
       return callOf(PROCEDURES.state, domain, (params) => this.answered(task, { domain, params }));
     }
     const { admission, completeness } = this.#host;
-    // If several processes ask an untrusted domain at the same time, the first gets the domain's job. The calls of the
-    // other processes have NOWAIT, so they are answered without the job.
+    // If several processes ask an untrusted domain at the same time, the first gets the domain's job. All of these
+    // calls have NOWAIT, so the calls of the other processes are answered without the job.
     const knocks = task.kind === "monitor" && completeness?.knowsNowait === true && !admission.isTrusted(domain.uuid);
     const request = knocks ? this.#requests.knock : this.#requests.for(task);
     const statsOf = (reply: StatsReply) => reply.find((each) => each.domain.uuid === domain.uuid);
@@ -252,7 +253,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
       const stats = statsOf(reply);
       collided = knocks && stats !== undefined && !completeness.hadJob(stats.domain, stats.params);
       // If the check found the state `job`, then for example a migration has the job, and does not hang in the monitor.
-      // So this is not counted as another client's call.
+      // So the migration is not counted as another client's call.
       if (collided && !task.nowait) admission.collided(domain.uuid);
       return !collided;
     };
@@ -361,7 +362,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   #failed(task: DomainTask, error: VirstreamError): void {
     const { stage } = task;
     if (error.code === "unknown-domain" && task.beginNameLookup()) {
-      // The check of the monitor was for a domain with this uuid, not for the domain with this name.
+      // The check of the monitor was for a domain with this uuid. It says nothing about the domain with this name.
       this.#dispatcher.passed(task);
       this.#calls.wait([task]);
     } else if (error.code === "unknown-domain") {

@@ -7,7 +7,7 @@ import { flag } from "./parameters.ts";
 import { LIMIT_ADVICE } from "./tcp.ts";
 import type { LibvirtUri } from "./uri.ts";
 
-/** The paths of the files in one of the places to search. */
+/** One place to search for the certificates, the key and the list of revoked certificates: the path of each file. */
 export interface Paths {
   readonly ca: string;
   /** The list of revoked certificates. */
@@ -23,7 +23,7 @@ export interface Credentials {
   readonly crl: Buffer | undefined;
   /** Undefined if the default folders have no client certificate. Some daemons do not ask for one. */
   readonly client: { readonly certificate: Buffer; readonly key: Buffer; readonly paths: Paths } | undefined;
-  /** The places that were searched. */
+  /** The places that were searched, in the order of the search. */
   readonly places: readonly Paths[];
 }
 
@@ -54,7 +54,7 @@ function flat(folder: string): Paths {
  * Reads the files. As in libvirt, the CA's file and the pair of certificate and key are searched for independently,
  * first in the user's folder and then in the system's. If the URI has `pkipath`, the CA's file, the certificate and the
  * key must all exist in that folder. Rejects with `unauthenticated`, which names the file that is missing, unreadable
- * or unusable, or with `connection-lost` when no file can be read at present.
+ * or unusable, or with `connection-lost` when the cause is not the file itself and may be gone at the next attempt.
  */
 export async function readCredentials(uri: LibvirtUri, defaults = defaultPlaces()): Promise<Credentials> {
   const folder = uri.parameters.get("pkipath");

@@ -32,7 +32,7 @@ export async function readPrefix(
     return false;
   } catch (error) {
     signal.throwIfAborted();
-    // The stream was destroyed without an error, which the caller sees as its end.
+    // The stream was destroyed without an error. For the caller, this is the end of the stream.
     if ((error as NodeJS.ErrnoException).code === "ERR_STREAM_PREMATURE_CLOSE") return false;
     throw error;
   } finally {

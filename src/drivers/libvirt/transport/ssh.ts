@@ -142,8 +142,8 @@ function start(program: string, args: readonly string[]): ChildProcessWithoutNul
   try {
     child = spawn(program, args, {
       stdio: "pipe",
-      // `explain` expects the texts of the locale C. Without a desktop, ssh cannot open a window to ask for a
-      // passphrase.
+      // `sshFailure` expects the texts of the locale C. SSH_ASKPASS_REQUIRE keeps ssh from opening a window to ask
+      // for a passphrase.
       env: { ...process.env, LC_ALL: "C", SSH_ASKPASS_REQUIRE: "never" },
       // In a session of its own, ssh has no terminal on which it could prompt, and Ctrl-C in this process's terminal
       // does not end ssh before this process.

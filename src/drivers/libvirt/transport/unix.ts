@@ -82,7 +82,7 @@ export function stateAfter(code = ""): SocketState {
 /**
  * Connects to the first socket that accepts. If no socket accepts, rejects with `socket-denied` if it occurred for any
  * socket, else with `connection-refused` if it occurred, else with `socket-missing`. Any other error ends the search
- * with `invalid-uri` or `connection-lost`; the signal ends it with its reason.
+ * with `invalid-uri` or `connection-lost`. An abort of the signal ends the search with the signal's reason.
  */
 export async function connectSocket(uri: LibvirtUri, signal: AbortSignal, place = socketPlace()): Promise<Socket> {
   const candidates = socketCandidates(uri, place);

@@ -15,7 +15,10 @@ export const TRANSPORTS = ["unix", "tls", "tcp", "ssh", "libssh", "libssh2", "ex
 /** A transport: one of TRANSPORTS. */
 export type Transport = (typeof TRANSPORTS)[number];
 
-/** Which daemons to try: first the driver's own and then libvirtd (`auto`), or only one of them. */
+/**
+ * Which daemons to try. `auto`: first the driver's own daemon, then libvirtd. `direct`: only the driver's own daemon.
+ * `legacy`: only libvirtd.
+ */
 const MODES = ["auto", "direct", "legacy"] as const;
 /** A choice of daemons: one of MODES. */
 export type Mode = (typeof MODES)[number];
@@ -36,7 +39,7 @@ export interface LibvirtUri {
   readonly user: string | undefined;
   readonly host: string | undefined;
   readonly port: number | undefined;
-  /** The other parameters that libvirt's client consumes, for the transports. */
+  /** All parameters of the URI, by name. The transports read their own parameters here. */
   readonly parameters: ReadonlyMap<string, string>;
 }
 
@@ -72,7 +75,7 @@ export const PARAMETERS: ReadonlyMap<string, readonly Transport[]> = new Map([
 ]);
 
 const SHAPE = /^([a-z][a-z0-9-]*)(?:\+([a-z0-9]+))?:(?:\/\/([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#.*)?$/i;
-/** A URI with a path in the place of the host. */
+/** A URI with a path in the place of the host, such as `qemu://system`. */
 const MISSING_SLASH = /^([a-z0-9-]+(?:\+(?:unix|(\w+)))?):(?:\/\/)?(system|session|default)\/?(?:[?#].*)?$/i;
 const AUTHORITY = /^(?:([^@]*)@)?(\[[0-9a-f:.]+(?:%25[\w.~-]+)?\]|[^:@[\]]*)(?::(\d*))?$/i;
 /**
