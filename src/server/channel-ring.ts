@@ -93,8 +93,8 @@ export class ChannelRing implements Keeper {
   }
 
   /**
-   * The bytes and ticks from the message with this sequence to the last one. The message must be in the ring, or be the next
-   * one.
+   * How many bytes and ticks the messages from this sequence to the last message have. The message with this sequence
+   * must be in the ring, or must be the next message of the channel.
    */
   since(sequence: number): { readonly bytes: number; readonly ticks: number } {
     const { bytesBefore, ticksBefore } = this.#at(sequence) ?? { bytesBefore: this.#bytes, ticksBefore: this.#ticks };

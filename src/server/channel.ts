@@ -28,7 +28,10 @@ export interface ChannelReader {
    * state now.
    */
   offer(message: ChannelMessage): void;
-  /** There are no more messages for now. Everything in the feed is in messages, or will be after the next flush. */
+  /**
+   * There are no more messages for now. Everything that the feed has is in the channel's messages already, or will be
+   * after the next flush.
+   */
   advance(): void;
   /** The channel has ended. */
   stop(error: VirstreamError): void;
@@ -47,7 +50,10 @@ export class Channel implements FeedListener {
   readonly #over: () => void;
   /** The last messages. */
   readonly ring: ChannelRing;
-  /** The channel's snapshots. Open one only right after `flushNow`, so that all rows of its state are in messages. */
+  /**
+   * The channel's snapshots. Open a snapshot only right after `flushNow`, so that the channel's messages up to the
+   * snapshot's sequence have all rows of the snapshot.
+   */
   readonly snapshots: Snapshots;
   readonly #readers = new Set<ChannelReader>();
   readonly #coalescer = new Coalescer(() => performance.now());
@@ -86,7 +92,7 @@ export class Channel implements FeedListener {
     this.#readers.add(reader);
   }
 
-  /** @param resumeAt the reader's position, if it was cut off and may come back */
+  /** @param resumeAt the sequence of the reader's last message, if the reader was cut off and may come back */
   leave(reader: ChannelReader, resumeAt?: number): void {
     if (!this.#readers.delete(reader) || this.#readers.size > 0 || this.#ended) return;
     this.#resumeAt = resumeAt;

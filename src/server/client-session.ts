@@ -62,7 +62,7 @@ const CLOSE_EVENTS: Partial<Record<CloseReason, ServerEvent>> = {
   unauthenticated: "token-refused",
   overloaded: "limit-exceeded",
 };
-/** Close reasons that do not mean a refusal. */
+/** The close reasons that do not mean a refusal; the log has no refusal for them. */
 const UNREFUSED: readonly CloseReason[] = ["normal", "going-away", "logged-out"];
 /** The errors of sweeps and watches that are logged, each with its event. */
 const FAILURES: Partial<Record<ErrorCode, ServerEvent>> = {
@@ -77,7 +77,7 @@ export interface SessionContext extends SharedBounds {
   readonly welcome: Omit<Welcome, "epoch" | "steadyMs" | "beatMs">;
   /** The limits may change, so each limit is read whenever it is needed. */
   readonly limits: ServerLimits;
-  /** The high-water mark of each client's socket, in bytes. */
+  /** Returns the present high-water mark of each client's socket, in bytes. */
   readonly mark: () => number;
   readonly log: EventLog;
   readonly addresses: ClientAddresses;
@@ -112,7 +112,7 @@ export class ClientSession {
   #saidHost = "";
   /** Messages that came while the client's hello is being answered; undefined at other times. */
   #early: [data: RawData, isBinary: boolean][] | undefined;
-  /** The request that opened the WebSocket, until the client's hello. */
+  /** The request that opened the WebSocket; undefined after the client's hello. */
   #request: IncomingMessage | undefined;
   /** Undefined before the client has shown who it is. */
   #client: AdmittedClient | undefined;
@@ -181,7 +181,8 @@ export class ClientSession {
     const read = (chunk: Buffer): void => {
       bytes += chunk.length;
       chunks++;
-      // The hello may be in this chunk: then ws hands it over in this turn of the event loop.
+      // The hello may be in this chunk. Then ws hands over the hello in this turn of the event loop, so the check waits
+      // for the end of the turn.
       setImmediate(() => {
         if (this.#greeted || this.#early !== undefined) socket.off("data", read);
         else if (bytes > LIMITS.hello + HELLO_FRAMES || chunks > HELLO_CHUNKS) {
@@ -203,7 +204,10 @@ export class ClientSession {
     return this.#watched.size;
   }
 
-  /** Resolves when its socket is closed and all its sweeps have ended. After `close` this takes a second at most. */
+  /**
+   * Resolves when this session's socket is closed and all its sweeps have ended. After `close` this takes a second at
+   * most.
+   */
   async ended(): Promise<void> {
     await this.#closed;
     await Promise.all(this.#running);
@@ -234,7 +238,7 @@ export class ClientSession {
       return;
     }
     if (this.#outbound.flooded) {
-      // A close frame would wait behind the unread messages.
+      // A close frame would wait behind the unread messages, so the server sends none.
       this.#say("slow-consumer", "is cut off: it reads no replies");
       this.terminate();
       return;
@@ -264,7 +268,7 @@ export class ClientSession {
       case "refused":
         if (this.#isFree(message.id)) this.#outbound.end(message.id, message.error);
         break;
-      // An unknown id is not an error: the client may have sent this before it received the `end`.
+      // An unknown id is not an error: the client may have sent this message before it received the `end`.
       case "credit":
         this.#senders.get(message.id)?.grant(message.bytes);
         break;
@@ -289,7 +293,7 @@ export class ClientSession {
         if (client !== undefined) this.#admit(client);
       }
       const driver = this.#client?.view.driver;
-      // The welcome contains the end of a recording, which may have grown, so the driver reads it again.
+      // The welcome says where a recording ends. The recording may have grown since, so the driver reads its end again.
       if (driver?.refresh !== undefined) await driver.refresh();
       this.#socket.resume();
       if (this.#socket.readyState === this.#socket.OPEN) this.#greet(token);
@@ -516,7 +520,10 @@ function named({ domains }: Query): number {
   return domains?.length ?? 0;
 }
 
-/** A reason that fits into a close frame. Because of `stream`, the decoder leaves out a character that is cut in two. */
+/**
+ * The text as the reason of a close frame: cut off if it is too long. Because of `stream`, the decoder leaves out a
+ * character that is cut in two.
+ */
 function closeReason(text: string): string {
   return new TextDecoder().decode(Buffer.from(text).subarray(0, MAX_CLOSE_REASON), { stream: true });
 }

@@ -27,8 +27,8 @@ export const HANDLER_MEMBERS = {
 /** The options of `createHandler`: how to serve as a part of an HTTP server. */
 export interface HandlerOptions {
   /**
-   * The beginning of all paths of the handler, such as `/vm`. It refers to the whole path that the client sends.
-   * Default: none; the handler then accepts WebSockets at any path.
+   * The beginning of all paths of the handler, such as `/vm`. The handler compares it with the whole path that the
+   * client sends. Default: none; the handler then accepts WebSockets at any path.
    */
   readonly prefix?: string;
   /**

@@ -45,8 +45,8 @@ const MAX_FRAGMENTS = 128;
 const MAX_CHUNKS = 2_048;
 
 /**
- * The event that is logged when a client is refused because of an error, by the error's code. For other codes it is
- * `client-refused`.
+ * The event that is logged when a client is refused because of an error, by the error's code. For other codes, the
+ * event is `client-refused`.
  */
 const REFUSED: Partial<Record<ErrorCode, ServerEvent>> = {
   denied: "token-refused",
@@ -343,8 +343,8 @@ export class VirstreamHandler implements AsyncDisposable {
   };
 
   /**
-   * The path below the prefix, empty for the prefix itself; undefined if it is outside. If Express mounts the handler
-   * at a path, it removes that path from `url`, but not from `originalUrl`.
+   * The part of the request's path below the prefix: empty for the prefix itself, undefined for a path outside the
+   * prefix. If Express mounts the handler at a path, it removes that path from `url`, but not from `originalUrl`.
    */
   #pathOf(request: IncomingMessage & { readonly originalUrl?: string }): string | undefined {
     const url = this.prefix === "" ? request.url : (request.originalUrl ?? request.url);
@@ -353,7 +353,7 @@ export class VirstreamHandler implements AsyncDisposable {
     return path.startsWith(`${this.prefix}/`) ? path.slice(this.prefix.length) : undefined;
   }
 
-  /** The answer to a client that may not read this page; undefined if it may. */
+  /** The answer to a client that may not read this page; undefined if the client may read it. */
   async #refusalOf(request: IncomingMessage, path: string): Promise<PageRefusal | undefined> {
     const token = bearerToken(request);
     const identity = await this.#admission.identify(request, token).catch(() => undefined);
@@ -431,7 +431,7 @@ export class VirstreamHandler implements AsyncDisposable {
   /**
    * Logs that a client is refused.
    *
-   * @param principal the client's name, if its token is valid
+   * @param principal the name of the client's principal, if the client's token is valid
    * @internal
    */
   protected sayRefused(event: ServerEvent, peer: Peer, why: string, principal?: string): void {

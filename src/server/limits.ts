@@ -4,7 +4,10 @@ import { BEAT_MS, HELLO_TIMEOUT_MS, LIMITS, MAX_BEAT_MS, PROGRESS_TIMEOUT_MS } f
 
 /** The limits of a server. */
 export interface ServerLimits {
-  /** Connections with an accepted hello at a time; the server closes further ones with 4503. Default 1,000. */
+  /**
+   * Connections with an accepted hello at a time; the server closes further connections with the close code 4503.
+   * Default 1,000.
+   */
   readonly clients: number;
   /**
    * As `clients`, but for one address, or for one IPv6 network of 64 bits. Connections from this machine do not count,
@@ -27,26 +30,30 @@ export interface ServerLimits {
    */
   readonly requestsPerSecond: number;
   /**
-   * Sweeps of all connections together at a time; watches do not count. A further sweep ends with `limit-exceeded`.
-   * Default 2,048.
+   * Sweeps that all connections together may have under way at a time; watches do not count. A further sweep ends with
+   * `limit-exceeded`. Default 2,048.
    */
   readonly sweeps: number;
-  /** Sweeps and watches at a time on one connection; a further one ends with `limit-exceeded`. Default 32. */
+  /**
+   * Sweeps and watches at a time on one connection; a further sweep or watch ends with `limit-exceeded`. Default 32.
+   */
   readonly sweepsPerClient: number;
   /**
    * Different queries that the watches of one connection add to the server; a query that another connection watches
-   * already does not count. A query of named domains counts as 1/100 for each domain, and no query counts more than 1.
-   * Default 8.
+   * already does not count. A query of named domains counts as 1/100 for each domain. A query with patterns counts as
+   * 1/4 until its first sweep has ended, and then as 1/100, plus 1/100 for each domain that matches. No query counts
+   * more than 1. Default 8.
    */
   readonly queriesPerClient: number;
   /**
-   * Different queries that are watched by all clients with the same visible domains together. A query counts as for
-   * `queriesPerClient`. Default 64.
+   * Different queries that are watched by all clients with the same visible domains together. Each query counts as much
+   * as for `queriesPerClient`. Default 64.
    */
   readonly queries: number;
   /**
-   * Channels at a time: each query is encoded once for each interval, mode and profile with which it is watched. A
-   * watch that needs a further channel ends with `limit-exceeded`. Default 1,024.
+   * Channels at a time. A channel encodes one query for all watches that have the same interval, mode and profile,
+   * except that two watches of one connection never share a channel. A watch that needs a further channel ends with
+   * `limit-exceeded`. Default 1,024.
    */
   readonly channels: number;
   /**
@@ -56,13 +63,13 @@ export interface ServerLimits {
    */
   readonly sweepsPerSecond: number;
   /**
-   * Different restrictions that the principals of all clients have at a time; the server closes further clients with
-   * 4503. Viewers do not count. Default 256.
+   * Different restrictions that the principals of all clients have at a time; the server refuses a client with a
+   * further restriction, with the HTTP status 503 or the close code 4503. Viewers do not count. Default 256.
    */
   readonly views: number;
   /**
-   * Domains that all sweeps and watches of one connection name at a time; a further one ends with `limit-exceeded`. Default
-   * 16,384.
+   * Domains that all sweeps and watches of one connection name at a time; a sweep or watch beyond the limit ends with
+   * `limit-exceeded`. Default 16,384.
    */
   readonly selectorsPerClient: number;
   /** As `selectorsPerClient`, but for all connections together. Default 32,768. */
@@ -92,12 +99,12 @@ export interface ServerLimits {
   readonly helloTimeoutMs: number;
   /**
    * How long a sweep waits for a client that takes nothing, in ms, before the sweep ends with `slow-consumer`. A watch
-   * waits longer by three of its intervals. Default 30,000.
+   * waits three of its intervals longer. Default 30,000.
    */
   readonly progressTimeoutMs: number;
   /** The shortest interval of a watch, in ms; the server refuses a shorter one. Default 1,000. */
   readonly minIntervalMs: number;
-  /** The interval at which the server sends a beat and a ping, in ms. Default 5,000. */
+  /** The interval at which the server sends a message `beat` and a ping to each client, in ms. Default 5,000. */
   readonly beatMs: number;
 }
 
@@ -117,7 +124,8 @@ export const DEFAULT_SERVER_LIMITS: ServerLimits = {
   channels: 1_024,
   sweepsPerSecond: 20,
   views: 256,
-  // A watched name that no domain has costs 2.3 kB with the messages that its channel keeps; see docs/decisions.md.
+  // A watched name that no domain has takes 2.3 kB of memory, together with the messages that its channel keeps; see
+  // docs/decisions.md.
   selectorsPerClient: 16_384,
   selectors: 32_768,
   bufferedBytes: 1_048_576,
@@ -133,7 +141,7 @@ export const DEFAULT_SERVER_LIMITS: ServerLimits = {
 
 /**
  * The greatest value of most limits. A timer beyond 2^31 - 1 ms fires at once. The timeout of a watch is
- * `progressTimeoutMs` plus three intervals of the watch, and this sum must not be longer, either.
+ * `progressTimeoutMs` plus three intervals of the watch, and this sum must not exceed 2^31 - 1 ms, either.
  */
 const MOST = 2_000_000_000;
 const LIMIT_MEMBERS: Members = {

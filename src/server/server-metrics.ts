@@ -33,7 +33,7 @@ export interface ServerFigures {
   readonly epoch: string;
   /** Seconds since the server's start; a gauge. */
   readonly uptimeSeconds: number;
-  /** Clients that are connected now; a gauge. */
+  /** Connected clients whose hello was accepted; a gauge. */
   readonly clients: number;
   /** WebSocket connections that the server accepted, also if the client then sent no valid hello. */
   readonly clientsAccepted: number;
@@ -56,8 +56,8 @@ export interface ServerFigures {
   /** Sweeps and watches of all clients that may see every domain, and of programs in this process. */
   readonly sampling: SamplingFigures;
   /**
-   * The same figures for each list of visible domains, with the names of the viewers and of the connected principals
-   * that have this list.
+   * The same figures for each restriction that shows only some domains, with the names of the viewers and of the
+   * connected principals that have this restriction.
    */
   readonly viewers: readonly { readonly names: readonly string[]; readonly sampling: SamplingFigures }[];
   readonly messagesSent: number;
@@ -69,7 +69,7 @@ export interface ServerFigures {
 }
 
 /**
- * If every record fails in a sweep whose deadline is this long or longer, the source does not work. With a shorter
+ * If every record fails in a sweep with a deadline of this many ms or more, the source does not work. With a shorter
  * deadline, the source may just be slow.
  */
 const TELLING_DEADLINE_MS = 1_000;

@@ -49,7 +49,10 @@ export interface ServeOptions extends HandlerOptions {
   readonly socketPath?: string;
   /** The permissions of the file of `socketPath`; a client needs write permission to connect. Default 0o600. */
   readonly socketMode?: number;
-  /** The group of the file of `socketPath`, by its name or number. Default: that of the process. */
+  /**
+   * The group of the file of `socketPath`, by its name or number. Default: the group of the process or of the folder,
+   * as the system decides.
+   */
   readonly socketGroup?: string | number;
   /** Serve over TLS, at wss: and https:, with this certificate; `renew()` replaces it. Default: none, without TLS. */
   readonly tls?: TlsOptions;
@@ -156,7 +159,10 @@ export class VirstreamServer extends VirstreamHandler {
     return `${scheme}${secure}://${address.includes(":") ? `[${address}]` : address}:${port}${path}`;
   }
 
-  /** Frees the port or removes the file, and ends sweeps and connections as a handler does. Safe to call twice. */
+  /**
+   * Frees the port or removes the file, and ends sweeps and connections as VirstreamHandler.close does. Safe to call
+   * twice.
+   */
   override async close(options: CloseOptions = {}): Promise<void> {
     const ended = super.close(options);
     this.#closed ??= this.#close(ended);

@@ -15,7 +15,7 @@ export class Snapshot {
   readonly sequence: number;
   /** How many records the snapshot has. */
   readonly size: number;
-  /** The end of the last tick; undefined if no tick has ended yet. */
+  /** The event for the end of the last tick; undefined if no tick has ended yet. */
   readonly sync: SyncEvent | undefined;
   /** The states of the sources that are not connected. */
   readonly statuses: readonly StatusEvent[];
@@ -39,8 +39,8 @@ export class Snapshot {
 }
 
 /**
- * The snapshots of one channel. Slow readers of old snapshots must not delay others, so a ninth snapshot replaces the
- * oldest. The same happens when the snapshots of all channels together would be too large.
+ * The snapshots of one channel. Slow readers of old snapshots must not delay other readers, so a ninth snapshot
+ * replaces the oldest. The same happens when the snapshots of all channels together would be too large.
  */
 export class Snapshots implements Keeper {
   readonly #memory: SharedMemory;

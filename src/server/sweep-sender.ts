@@ -165,8 +165,8 @@ export class SweepSender {
   }
 
   /**
-   * Resolves when there may be credit, and room in the socket's queue, again, or when the sweep is stopped. After a
-   * timeout this method stops the sweep.
+   * Resolves when there may again be credit and room in the socket's queue, or when the sweep is stopped. If neither
+   * happens for `progressTimeoutMs`, this method stops the sweep.
    */
   #waitOpen(): Promise<void> {
     const open = new Promise<void>((resolve) => {

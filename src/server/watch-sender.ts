@@ -49,7 +49,7 @@ export class WatchSender implements ChannelReader {
   /** Up to this sequence, the sender sends all missed messages, however many, because the client asked to resume. */
   #replayThrough = 0;
   #snapshot: Snapshot | undefined;
-  /** The number of the snapshot's next domain. */
+  /** The number of the domain from which the next message of the snapshot continues. */
   #cursor = 0;
   /** The last tick that was sent or skipped. */
   #lastTick = 0;
@@ -146,7 +146,7 @@ export class WatchSender implements ChannelReader {
     this.#sending = false;
   }
 
-  /** Sends the next message or part of the snapshot; false: it may not be sent yet. */
+  /** Sends the next message, or the next part of the snapshot. Returns false if it may not be sent yet. */
   #sendNext(): boolean {
     const snapshot = this.#snapshot;
     const position = this.#position;
@@ -168,7 +168,7 @@ export class WatchSender implements ChannelReader {
     return ticks > MAX_TICKS_BEHIND * hosts && bytes > MAX_BYTES_BEHIND;
   }
 
-  /** Sends the channel's next message; false: there is no credit for it. */
+  /** Sends the channel's next message. Returns false if there is no credit for this message. */
   #take(message: ChannelMessage): boolean {
     if (message.bytes > 0 && !this.#credit.open) return false;
     this.#options.outbound.sendRows(message);

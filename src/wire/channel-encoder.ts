@@ -6,13 +6,13 @@ import { sizeOf } from "./flow-control.ts";
 import { summaryToWire, type WireStatus, type WireSync } from "./messages.ts";
 import type { Departure, EncodedRows, Profile, WireMessage } from "./profile.ts";
 
-/** The messages of a channel at one sequence, encoded for all its watches. */
+/** The messages of a channel that share one sequence number, encoded once for all watches of the channel. */
 export interface ChannelMessage {
   readonly sequence: number;
   readonly messages: readonly WireMessage[];
   /** The bytes of credit that the messages use; 0 for messages without rows. */
   readonly bytes: number;
-  /** The bytes of all messages together: the memory that the ring of the channel needs for them. */
+  /** The bytes of all messages together: the memory that the channel's ChannelRing needs for them. */
   readonly size: number;
   /** The schemas that the messages use: the server sends them first on each connection that does not have them. */
   readonly schemas: readonly SlotSchema[];
@@ -28,8 +28,8 @@ export class ChannelEncoder {
   readonly #profile: Profile;
   readonly #batch = new RowBatch();
   /**
-   * For each domain's number, the sequence of the message that has the last row of the domain: a message has at most
-   * one row of a domain.
+   * By the domain's number: the sequence of the message that has the domain's newest row. It shows whether the open
+   * message already has a row of the domain, because a message has at most one row of each domain.
    */
   readonly #rowIn: number[] = [];
   #gone: Departure[] = [];
@@ -45,7 +45,7 @@ export class ChannelEncoder {
     return this.#sequence;
   }
 
-  /** True if there are rows or departures that are not in a message yet. */
+  /** True if there is an open message: rows or departures that `changes` has not taken yet. */
   get isOpen(): boolean {
     return this.#batch.rows > 0 || this.#gone.length > 0;
   }
@@ -55,13 +55,13 @@ export class ChannelEncoder {
     return this.#batch.length;
   }
 
-  /** True if `changes` must take the open message before a row with this number is added. */
+  /** True if `changes` must take the open message before a row of the domain with this number is added. */
   mustFlush(number: number): boolean {
     return this.#batch.isFull || this.#rowIn[number] === this.#sequence + 1;
   }
 
   /**
-   * Adds a row to the open message; see mustFlush.
+   * Adds a row to the open message. Only allowed while mustFlush returns false for the number.
    *
    * @param before the record that this channel's clients have for the domain with that number
    */

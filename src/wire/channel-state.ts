@@ -27,7 +27,7 @@ const CLOSED: WatchSink = { record: () => {}, gone: () => {}, event: () => {}, f
  * A snapshot is the channel's state at one sequence. Its rows come in any number of messages; the channel's messages
  * that follow begin with the next sequence.
  *
- * A message that is not valid in the present state throws `protocol-error`. After that the state must not be used.
+ * A message that is not valid at this point throws `protocol-error`. After that, the ChannelState must not be used.
  */
 export class ChannelState {
   readonly #owner: object;
@@ -62,7 +62,7 @@ export class ChannelState {
   readonly #sources = new Map<string | undefined, StatusEvent>();
   #sourceCharacters = 0;
 
-  /** The last tick that was reported, or that a gap covers. */
+  /** The number of the last tick whose end the sink got, or that a gap covers. */
   #tick = 0;
   /** The sync of the channel's last tick, which `begin` brought. It is reported after the rows of the snapshot. */
   #pending: SyncEvent | undefined;
@@ -78,17 +78,20 @@ export class ChannelState {
     this.#onAnswer = onAnswer;
   }
 
-  /** Where to resume: the channel, and its last message that was applied; undefined if the watch cannot resume. */
+  /**
+   * Where to resume: the channel, and the sequence of its last message that was applied; undefined if the watch cannot
+   * resume.
+   */
   get since(): { channel: number; sequence: number } | undefined {
     return this.#phase === "live" && this.#sameEpoch ? { channel: this.#channel, sequence: this.#sequence } : undefined;
   }
 
-  /** The number of domains that the state knows. */
+  /** How many domains this ChannelState knows. */
   get domains(): number {
     return this.#domains.size;
   }
 
-  /** The newest record of each domain that the state knows. */
+  /** The newest record of each domain that this ChannelState knows. */
   *records(): Generator<DomainStatsRecord> {
     // A loop from 0 could take millions of steps for one domain if the numbers are sparse.
     for (const record of Object.values(this.#records)) if (record !== undefined) yield record;
@@ -106,7 +109,7 @@ export class ChannelState {
     if (this.#phase === "snapshot") this.#phase = "new";
   }
 
-  /** From now on the state does not call the sink. */
+  /** From now on, this ChannelState does not call the sink. */
   close(): void {
     this.#sink = CLOSED;
   }
@@ -210,7 +213,7 @@ export class ChannelState {
     this.#next(message);
   }
 
-  /** Checks that the sequence of a channel's message is one more than the last. */
+  /** Checks that the sequence of a channel's message is one more than that of the channel's message before. */
   #next(message: RawMessage): void {
     const sequence = wholeOf(message, "sequence");
     if (this.#phase !== "live") throw malformed("a snapshot has too few rows");
@@ -229,8 +232,8 @@ export class ChannelState {
   }
 
   /**
-   * Reports the ticks before the snapshot that this watch did not get as a gap. There is no gap for a new watch. For
-   * another channel than before, the number of ticks is unknown.
+   * Reports, as a gap, the ticks before the snapshot that this watch did not get. A new watch gets no gap. If the watch
+   * has another channel than before, or the server has restarted, the gap's number of ticks is unknown.
    */
   #skip(channel: number, tick: number, isNew: boolean, reason: GapReason): void {
     if (channel !== this.#channel || !this.#sameEpoch) {

@@ -17,7 +17,10 @@ interface OpenWatch {
   released: boolean;
 }
 
-/** The watches of one connection, each with the channel that serves it. Applies their messages to their states. */
+/**
+ * The watches of one connection, each with the channel that serves it. Passes each message of a watch or of its channel
+ * to the watch's ChannelState.
+ */
 export class ChannelTable implements Channels {
   readonly #watches = new Map<number, OpenWatch>();
   readonly #channels = new Map<number, OpenWatch>();

@@ -15,8 +15,8 @@ import {
 export type WireError = ReturnType<VirstreamError["toJSON"]>;
 
 /**
- * The error of a message, if it has one. A code that this version does not know becomes `internal`, with the code in the
- * message.
+ * An error from the wire; undefined if there is none. An error code that this version does not know becomes `internal`,
+ * and then the error's text begins with the unknown code.
  */
 export function errorFromWire(value: unknown): VirstreamError | undefined {
   if (value === undefined || value === null) return undefined;
@@ -50,7 +50,7 @@ export function rowStatusToWire({ status, reason, missing, error }: DomainStatsR
   return { status, ...(reason && { reason }), missing, ...(error && { error: error.toJSON() }) };
 }
 
-/** The status of a record from the wire; a reason that this version does not know becomes `error`. */
+/** The status of a record from the wire; a reason that this version does not know becomes the reason `error`. */
 export function rowStatusFromWire(value: unknown): RowStatus {
   const { status, reason, missing, error } = (value ?? {}) as Partial<Record<keyof RowStatus, unknown>>;
   if (!RECORD_STATUSES.includes(status as RecordStatus)) throw malformed("a row has no valid status");

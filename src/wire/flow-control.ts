@@ -39,14 +39,14 @@ export class CreditAccount {
 }
 
 /**
- * The receiver's side: counts the bytes that its application consumed, decides when to return credit, and refuses
- * messages for which the sender had no credit.
+ * The receiver's side of flow control: counts the bytes that the receiver's application consumed, decides when to
+ * return credit, and refuses messages for which the sender had no credit.
  */
 export class CreditMeter {
   readonly #window: number;
   /**
-   * The granted credit minus the bytes that have come. The sender's own balance is at most this, because bytes and
-   * credit may be on their way.
+   * The granted credit minus the bytes that have come. The sender's own balance is at most this value, because bytes
+   * and credit may be on their way.
    */
   #balance: number;
   #consumed = 0;
@@ -81,8 +81,8 @@ export class CreditMeter {
 
 /**
  * Decides when to send. The first message leaves at once. After that, a message leaves when it has 64 KiB, or when 5 ms
- * have passed since the message before. A message costs about as much as encoding ten records, so records in quick
- * succession share a message. But the first record of a sweep, and a single record, must not wait.
+ * have passed since the message before. Sending a message costs about as much as encoding ten records, so records in
+ * quick succession share a message. But the first record of a sweep, and a single record, must not wait.
  */
 export class Coalescer {
   /** A message of this size, in bytes, leaves without waiting. */

@@ -47,7 +47,7 @@ export type DecodedMessage =
     }
   /** A message of a watch, which the watch's ChannelState has applied. `bytes` is the credit that it uses. */
   | { readonly type: "watch"; readonly id: number; readonly bytes: number }
-  /** A sign of life. `host` as in the welcome, if it has changed. */
+  /** A sign of life. `host` is the present value of the welcome's `host`; undefined if it has not changed. */
   | { readonly type: "beat"; readonly host: string | undefined }
   /** A message that needs no action of the receiver. */
   | { readonly type: "none" };

@@ -95,7 +95,7 @@ function memberOf<T>(message: RawMessage, member: string, isValid: (value: unkno
   throw malformed(`${typeof type === "string" ? `a ${type}` : "a part of a message"} has no valid ${member}`);
 }
 
-/** A whole number of a message. @throws VirstreamError `protocol-error` */
+/** A member that is a whole number from 0 to `most`. @throws VirstreamError `protocol-error` */
 export function wholeOf(message: RawMessage, member: string, most = Number.MAX_SAFE_INTEGER): number {
   return memberOf(message, member, (value) => {
     return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= most;
@@ -107,7 +107,7 @@ export function textOf(message: RawMessage, member: string): string {
   return memberOf(message, member, (value) => typeof value === "string");
 }
 
-/** A member that may be left out. @throws VirstreamError `protocol-error` */
+/** A text; undefined if the message lacks the member. @throws VirstreamError `protocol-error` */
 export function optionalTextOf(message: RawMessage, member: string): string | undefined {
   const value = message[member];
   return value === undefined || value === null ? undefined : textOf(message, member);

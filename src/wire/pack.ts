@@ -4,14 +4,14 @@ import { Packr, RESET_BUFFER_MODE } from "msgpackr/pack";
 const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true });
 
 /**
- * A value as msgpack. This function copies the bytes, because the library returns a part of a large buffer, which would
+ * Encodes a value as msgpack. The result is a copy, because the library returns a part of a large buffer, which would
  * stay in memory.
  */
 export function pack(value: unknown): Uint8Array {
   return Uint8Array.prototype.slice.call(packr.pack(value, RESET_BUFFER_MODE));
 }
 
-/** The most bytes of the buffers that wait for a message. */
+/** The most bytes that all buffers in `waiting` may have together. */
 const MOST_WAITING_BYTES = 1_048_576;
 
 /**
@@ -22,8 +22,8 @@ const waiting = new Map<number, ArrayBuffer[]>();
 let waitingBytes = 0;
 
 /**
- * A value as msgpack, for a message to one client. The sender calls `recycle` when the system has taken the bytes of
- * the message.
+ * Encodes a value as msgpack, for a message to one client. The sender calls `recycle` when the system has taken the
+ * bytes of the message.
  */
 export function packOnce(value: unknown): Uint8Array {
   const packed = packr.pack(value, RESET_BUFFER_MODE);
@@ -42,7 +42,7 @@ export function recycle(message: Uint8Array | string): void {
   const buffer = message.buffer as ArrayBuffer;
   const size = buffer.byteLength;
   if (size > MOST_WAITING_BYTES) return;
-  // Too many buffers wait, for example because the messages have other sizes now than before.
+  // If too many buffers wait, for example because the messages have other sizes now than before, all are dropped.
   if (waitingBytes + size > MOST_WAITING_BYTES) {
     waiting.clear();
     waitingBytes = 0;
@@ -54,8 +54,8 @@ export function recycle(message: Uint8Array | string): void {
 }
 
 /**
- * The size of the buffer for a message, at most an eighth or 127 bytes larger than the message. There are few sizes, so
- * that messages of about the same size can use the same buffers.
+ * The size of the buffer for a message. It is larger than the message by at most 127 bytes or an eighth, whichever is
+ * more. There are few sizes, so that messages of about the same size can use the same buffers.
  */
 function bufferSizeOf(length: number): number {
   const step = Math.max(128, 2 ** (28 - Math.clz32(length)));

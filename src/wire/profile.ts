@@ -49,8 +49,8 @@ export interface Departure {
 }
 
 /**
- * Makes the profile of a subprotocol. All connections of one view with this subprotocol use it, so they share its slots
- * of schemas.
+ * Makes the profile of a subprotocol. All connections of one View with this subprotocol use the same profile, so they
+ * share its slots of schemas.
  */
 export function profileOf(subprotocol: Subprotocol): Profile {
   return subprotocol === "virstream.v1" ? new BinaryProfile() : new JsonProfile();

@@ -14,8 +14,8 @@ export const HeadColumn = {
   /** The domain's number in its channel, minus the row's position in the block. */
   number: 0,
   /**
-   * The record's index, minus the row's position in the block; in a block of changes, minus the index in the domain's
-   * record before.
+   * The record's index, minus the row's position in the block; in a block of changes, minus the index of the domain's
+   * previous record.
    */
   index: 1,
   /** The domain's id; absent in a block of changes. */
@@ -23,8 +23,8 @@ export const HeadColumn = {
   /** When the domain was sampled, in ms of wall time after the message's `at`. */
   time: 3,
   /**
-   * The sampling time on the steady clock, minus `time`. It is 0 unless the wall clock was set between the message's
-   * `at` and the sampling.
+   * The sampling time on the steady clock, in ms after the message's `at`, minus `time`. It is 0 unless the wall clock
+   * was set between the message's `at` and the sampling.
    */
   step: 4,
   /** How long the hypervisor's answer took, in µs. */
@@ -38,8 +38,8 @@ export const HEAD_COLUMNS = 6;
 export const FLOAT = 8;
 
 /**
- * A bit in a width. It means that a bit mask before the offsets marks the rows that have a value; the other rows have
- * 0.
+ * If this bit of a width is set, a bit mask before the offsets marks the rows that have a value; the other rows have
+ * the value 0.
  */
 export const SPARSE = 16;
 
@@ -70,7 +70,7 @@ export const LIMITS = {
   hello: 16_384,
   /** How deep a message's arrays and maps may nest. */
   depth: 8,
-  /** Values in a message from the server. */
+  /** Msgpack values in a message from the server. The keys of maps count, too. */
   values: 2_097_152,
   /** Rows of a block. */
   rows: 65_536,
@@ -110,7 +110,7 @@ export const LIMITS = {
   id: 2_147_483_647,
 } as const;
 
-/** The default credit of a client, in bytes. */
+/** The credit that a client of this package grants for each sweep and watch by default, in bytes. */
 export const DEFAULT_CREDIT = 1_048_576;
 
 /** The timeout for a client's hello, in ms. */
@@ -118,7 +118,7 @@ export const HELLO_TIMEOUT_MS = 5_000;
 
 /**
  * By default, the longest time in which the server sends nothing, in ms. A client closes the connection after a silence
- * of two and a half times as long.
+ * that is two and a half times as long.
  */
 export const BEAT_MS = 5_000;
 

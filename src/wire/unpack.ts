@@ -2,14 +2,14 @@ import { malformed } from "./errors.ts";
 import { LIMITS } from "./protocol.ts";
 
 /**
- * Reads a message from the other end: the part of msgpack that the protocol uses, and nothing else. Libraries trust
- * their input: they build dates, errors, regular expressions and functions from hostile bytes, or spend seconds on
- * arrays whose items are not in the message.
+ * Decodes a message from the other end. It accepts only the part of msgpack that the protocol uses. Libraries for
+ * msgpack trust their input: they build dates, errors, regular expressions and functions from hostile bytes, or spend
+ * seconds on arrays whose items are not in the message.
  *
  * Integers become numbers, or bigints beyond 2^53 − 1. Bytes are views of the message. Maps are objects without a
  * prototype.
  *
- * @throws VirstreamError `protocol-error` for any other bytes
+ * @throws VirstreamError `protocol-error` if the bytes are not exactly one such message
  */
 export function unpack(bytes: Uint8Array): unknown {
   const reader = new Reader(bytes);
@@ -140,8 +140,8 @@ class Reader {
 
   /**
    * Refuses sizes that are too large for the rest of the message, before memory is allocated for them. Each value takes
-   * at least one byte. Nested arrays could all claim the same bytes. So the values of an array or a map count as soon
-   * as it begins.
+   * at least one byte. Nested arrays could all claim the same bytes. So the values of an array or a map count
+   * towards the limit as soon as it begins.
    */
   #enter(values: number, depth: number): void {
     if (values > this.left) throw malformed("it is shorter than its sizes say");

@@ -5,14 +5,14 @@ import { type Authenticate, type Identity, identityOf, roleDenial } from "./prin
 import type { View, Views } from "./views.ts";
 
 /**
- * The longest single wait for an expiry, in ms. A longer wait is divided, because a timer beyond 2^31 - 1 ms fires at
- * once, and because the wall clock may be set during the wait.
+ * The longest single wait for a client's `expiresAt`, in ms. A longer wait is divided, because a timer beyond 2^31 - 1
+ * ms fires at once, and because the wall clock may be set during the wait.
  */
 const EXPIRY_CHECK_MS = 60_000;
 
 /** The error for a client with a valid token whose role does not permit the request. */
 export class RoleDenied extends VirstreamError {
-  /** The client's name. */
+  /** The name of the client's principal. */
   readonly principal: string;
 
   constructor(principal: string, denial: string) {
@@ -41,8 +41,8 @@ export class AdmittedClient {
   }
 
   /**
-   * Sets the function that is called when the client must authenticate again. If it must already, the function is
-   * called at once.
+   * Sets the function that is called when the client must authenticate again. If the client must already do so, the
+   * function is called at once.
    */
   onLogout(listener: () => void): void {
     this.#onLogout = listener;
@@ -87,7 +87,7 @@ export class Admission {
 
   /**
    * @param timeoutMs how long a client may take to be identified, in ms
-   * @param most how many clients may be identified at a time; it may change
+   * @param most returns how many clients may be identified at a time; this number may change
    */
   constructor(identify: Identify, views: Views, timeoutMs: number, most: () => number) {
     this.#identify = identify;
@@ -122,7 +122,12 @@ export class Admission {
     }
   }
 
-  /** Finds out who a client is; undefined if it is refused. Throws as `admit` does. */
+  /**
+   * Finds out who a client is. Returns undefined if the client is refused.
+   *
+   * @throws VirstreamError `deadline-exceeded` when `authenticate` takes too long, `invalid-argument` or
+   *   `unknown-group` for an invalid principal, `limit-exceeded` when too many clients are being identified
+   */
   async identify(request: IncomingMessage, token: string | undefined): Promise<Identity | undefined> {
     const late = (): never => {
       throw new VirstreamError("deadline-exceeded", `authenticate did not answer within ${this.#timeoutMs} ms`);
@@ -173,9 +178,9 @@ export type Identify = (
 ) => Identity | undefined | Promise<Identity | undefined>;
 
 /**
- * Makes an Identify from the application's function.
+ * Makes an Identify from the application's function `authenticate`.
  *
- * @param onFailure called when the function throws, which refuses the client
+ * @param onFailure called when `authenticate` throws or rejects; the client is then refused
  */
 export function identifyBy(
   authenticate: Authenticate,

@@ -4,7 +4,7 @@ import { invalid, quote } from "../../model/error.ts";
 
 /**
  * The origins of web pages that may connect. Browsers let any page connect to any address, and send the page's origin
- * with the request.
+ * with the request, so that the server can refuse the page.
  */
 export class Origins {
   readonly #origins: ReadonlySet<string>;
@@ -52,7 +52,7 @@ export class Origins {
   }
 }
 
-/** True if a host name or address is one of loopback. */
+/** True for the host name and the addresses of loopback: `localhost`, `::1` and `127.x.x.x`. */
 export function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || host === "[::1]" || /^127(\.\d{1,3}){3}$/.test(host);
 }

@@ -39,15 +39,15 @@ function rolesFor(path: string | undefined): readonly Role[] {
 }
 
 /**
- * The reason why a role does not permit a page, with the role to ask for; undefined if it permits the page. Tell this
- * reason only to a client whose token is valid.
+ * The reason why a role does not permit a page, with the role to ask for; undefined if the role permits the page. Tell
+ * this reason only to a client whose token is valid.
  *
  * @param path the path of the page; undefined: a WebSocket, or `/why`
  */
 export function roleDenial(role: Role, path?: string): string | undefined {
   if (rolesFor(path).includes(role)) return undefined;
   const limits = path === undefined ? "permits only /metrics" : `does not permit ${path}`;
-  // It is the reason of a close frame, which has 123 bytes at most.
+  // This text becomes the reason of a close frame, and such a reason has 123 bytes at most.
   return `the role ${role} of this token ${limits}: ask the server's operator for ${neededToken(path)}`;
 }
 
@@ -178,7 +178,8 @@ function selectorsOf(domains: unknown, who: string): readonly DomainSelector[] {
 }
 
 function groupsOf(groups: unknown, who: string): number {
-  // In a query, an empty list means all groups.
+  // In a query, an empty list means all groups. Here an empty list is refused, because it might show more than was
+  // meant.
   if (!Array.isArray(groups) || groups.length === 0) {
     throw invalid(`the groups of ${who} must be a list of names that is not empty`);
   }

@@ -56,7 +56,7 @@ export class TokenList {
       const { name, sha256 } = entry;
       if (names.has(name)) throw invalid(`two tokens have the name ${quote(name)}: revoke one, or choose another name`);
       names.add(name);
-      // If one token had two names, a client that is revoked under one could come back under the other.
+      // If one token had two names, a client that is revoked under one name could come back under the other name.
       const owner = owners.get(sha256);
       if (owner !== undefined) throw invalid(`token ${name} has the same sha256 as ${owner}: give each its own`);
       owners.set(sha256, `token ${name}`);

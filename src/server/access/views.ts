@@ -40,8 +40,8 @@ export class Views {
   readonly #narrow = new Map<string, View>();
 
   /**
-   * @param most how many restrictions clients may have at a time; it may change
-   * @param memory the memory of the channels of all views
+   * @param most returns how many different restrictions the clients may have at a time; this number may change
+   * @param memory bounds the memory that the channels of all views use together
    */
   constructor(connection: Connection, most: () => number, memory: ChannelMemory) {
     this.#connection = connection;
@@ -50,7 +50,7 @@ export class Views {
     this.whole = this.#viewOf(UNRESTRICTED);
   }
 
-  /** The views of some domains only. */
+  /** The views that show only some domains. */
   get narrow(): View[] {
     return [...this].filter(({ sampling }) => sampling !== this.whole.sampling);
   }
@@ -88,14 +88,17 @@ export class Views {
     yield* this.#narrow.values();
   }
 
-  /** Ends all channels, and the watches of the views of some domains. The connection's own watches continue. */
+  /**
+   * Ends all channels. Also ends the watches of views that show only some domains. The connection's own watches
+   * continue.
+   */
   close(): void {
     for (const view of this) this.#end(view);
   }
 
   /**
-   * Removes the views that have neither clients nor channels. While there are still `most` views, also removes views
-   * that have channels but no clients.
+   * Removes the views that have neither clients nor channels. While `most` or more views remain, also removes views
+   * that have channels but no clients, the oldest view first.
    */
   #evict(most: number): void {
     for (const [key, view] of this.#narrow) {
@@ -122,7 +125,7 @@ export class Views {
 }
 
 /**
- * A query with the groups that a view permits. A query without groups gets all permitted groups.
+ * Returns the query if the view permits its groups. A query without groups gets all permitted groups.
  *
  * @throws VirstreamError `denied` if the query names another group; `unsupported` for a query with `at` if the source
  *   is not a recording

@@ -15,7 +15,10 @@ export type Visible = { readonly domains: readonly DomainSelector[] } | { readon
 
 /** The meaning of a query's selectors for a client that may see some domains only. */
 interface Resolution {
-  /** Selectors of visible domains for the inner driver. For a domain of the list, this is the list's own selector. */
+  /**
+   * Selectors of visible domains for the inner driver. For a domain in the restriction's list, this is the list's own
+   * selector.
+   */
   readonly visible: readonly DomainSelector[];
   /** The selectors of domains that are hidden or do not exist; the client cannot distinguish the two. */
   readonly unknown: readonly DomainSelector[];
@@ -122,7 +125,7 @@ export class VisibleDriver implements Driver {
     if (this.#isEmpty) return;
     const { names, hosts, ...rest } = query;
     const [isNamed, isOfHost] = [matcherOf(names), matcherOf(hosts)];
-    // A visible domain whose name could not be read may match.
+    // A visible domain whose name could not be read may match, so it is selected.
     const selects = ({ domain: { name, host }, reason }: DomainStatsRecord): boolean =>
       reason !== "unknown" && (name === "" || (this.#mayShow(name) && isNamed(name))) && isOfHost(host);
     const began = performance.now();
@@ -155,7 +158,7 @@ export class VisibleDriver implements Driver {
     const context: SweepContext = { ...rest, expect: (domains) => expect(domains + unknown.length) };
     const inner = { ...query, deadlineMs: restOf(query, began), domains: visible };
     for await (const records of this.#inner.sweep(inner, context)) {
-      // A domain may have been renamed since it was identified.
+      // A domain may have been renamed since it was identified, and may be hidden now.
       yield records.map((record) => (this.#shows(record) ? record : this.#hidden(record)));
     }
   }
@@ -175,7 +178,8 @@ export class VisibleDriver implements Driver {
     if (own !== undefined && own.length === query.domains!.length) {
       return inner.watch!({ ...query, domains: own }, cadence, sink);
     }
-    // Which domains the other selectors mean may change from sweep to sweep, so each sweep resolves them again.
+    // A query's patterns, and its selectors that are not in the list, may mean different domains at each sweep. So each
+    // sweep resolves them again.
     const source = { host: this.host, sweep: this.sweep.bind(this) };
     return new Sampling(source).push(query, cadence, sink);
   }
@@ -282,7 +286,7 @@ function restOf({ deadlineMs }: Query, began: number): number {
 function unnamedSink(sink: WatchSink): WatchSink {
   return {
     record: (record) => {
-      // A feed ignores a `gone` of a domain that it does not know.
+      // Every sweep has this record again. But a feed ignores a `gone` of a domain that the feed does not know.
       if (record.status === "gone") sink.gone(record.domain);
       else sink.record(record);
     },

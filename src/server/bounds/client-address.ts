@@ -59,8 +59,8 @@ export class ClientAddresses {
   /**
    * The key by which the limits per address count a client. For IPv4 the key is the address. For IPv6 it is the network
    * of 64 bits, because one customer of an Internet provider usually has all addresses of such a network. The key is
-   * undefined for a client that does not count: a client on this machine, or one behind a trusted proxy whose address
-   * is not known yet.
+   * undefined for a client that does not count: a client on this machine, or a client behind a trusted proxy while only
+   * the proxy's address is known.
    */
   limitKeyOf(peer: Peer): string | undefined {
     const address = this.addressOf(peer);

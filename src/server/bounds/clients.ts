@@ -2,7 +2,9 @@ import type { ServerLimits } from "../limits.ts";
 
 type ClientLimits = Pick<ServerLimits, "clients" | "clientsPerAddress">;
 
-/** The end of each reason: what the client can do. The whole reason must fit into a close frame. */
+/**
+ * The last words of each reason for a refusal: what the client can do. The whole reason must fit into a close frame.
+ */
 const ADVICE = ": try later, or let the operator raise it";
 
 /** Counts the welcomed clients of a server, in total and by address. */
@@ -21,7 +23,8 @@ export class Clients {
   }
 
   /**
-   * Counts a client. If there are already too many, returns the reason instead.
+   * Counts a client and returns undefined. If there are too many clients already, returns the reason for the refusal
+   * and does not count the client.
    *
    * @param address undefined: no limit per address applies
    */

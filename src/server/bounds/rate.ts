@@ -1,4 +1,4 @@
-/** Limits a rate, such as events per second. The amount of one second may also come at once. */
+/** Limits a rate, such as events per second. All events that the limit permits in one second may also come at once. */
 export class Rate {
   readonly #perSecond: () => number;
   readonly #now: () => number;

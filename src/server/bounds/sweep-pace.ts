@@ -59,8 +59,8 @@ export class SweepPace {
   }
 
   /**
-   * Begins all sweeps that wait. All clients have left, so only watches that the program of this process shared with
-   * clients still wait.
+   * Begins all sweeps that wait. This method is called after all clients have left. So the sweeps that still wait are
+   * for watches that the program of this process shared with clients.
    */
   close(): void {
     clearTimeout(this.#timer);

@@ -40,7 +40,7 @@ export type ListeningServer = HttpServer | HttpsServer;
 /**
  * Makes an HTTP server, or with `tls` an HTTPS server. It does not listen yet.
  *
- * @param timeoutMs how long a client may take for its handshake, and then for each request
+ * @param timeoutMs how long a client may take for its TLS handshake, and then for each request, in ms
  * @throws VirstreamError `invalid-argument` for a certificate or key that is not valid
  */
 export function createListeningServer(
@@ -162,7 +162,7 @@ function secureContextOf(
   const whole = faultOf(options, `${names.cert} or ${names.key}`);
   // `whole` does not say whether the certificate or the key is not valid.
   const single = whole && (faultOf({ cert: options.cert }, names.cert) ?? faultOf({ key: options.key }, names.key));
-  // Node accepts authorities that are not in PEM, and then trusts none.
+  // Node accepts a `clientCa` that is not in PEM, and then trusts no authority. So this function checks it.
   const hasAuthority = !asks || String(options.ca).includes("-----BEGIN ");
   const fault = single ?? (hasAuthority ? whole : `${names.clientCa} is not valid: ${NO_PEM}`);
   if (fault !== undefined) throw invalid(fault);
@@ -174,7 +174,7 @@ function faultOf(options: SecureContextOptions, name: string): string | undefine
     createSecureContext(options);
     return undefined;
   } catch (cause) {
-    // OpenSSL's texts contain no secrets.
+    // OpenSSL's texts contain no secrets, so the error may show them.
     const message = cause instanceof Error ? cause.message : String(cause);
     const why = /no start line|DECODER routines::unsupported/.test(message) ? NO_PEM : message;
     return `${name} is not valid: ${why.includes("key values mismatch") ? "the key is that of another certificate" : why}`;

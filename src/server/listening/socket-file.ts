@@ -98,7 +98,7 @@ export function checkSocketPath(path: string): string {
 
 /**
  * The socket file that an earlier server left behind; undefined if there is no file. Throws if a program listens on the
- * file, or if it is not a socket.
+ * file, or if the file is not a socket.
  */
 async function leftover(place: string): Promise<Stats | undefined> {
   const stats = statsOf(place);

@@ -2,8 +2,8 @@ import type { ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 
 /**
- * The incomplete HTTP responses of each connection. While a connection has one, the server opens no WebSocket on it,
- * because the bytes of the response would mix with the frames of the WebSocket.
+ * The incomplete HTTP responses of each connection. While a connection has an incomplete response, the server opens no
+ * WebSocket on it, because the bytes of the response would mix with the frames of the WebSocket.
  */
 export class OpenAnswers {
   readonly #answers = new WeakMap<Duplex, ServerResponse[]>();

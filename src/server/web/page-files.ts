@@ -56,7 +56,7 @@ export class PageFiles {
       "content-security-policy": POLICY,
       "x-content-type-options": "nosniff",
       "referrer-policy": "no-referrer",
-      // The browser asks each time, and gets 304 as long as the server has the same version.
+      // The browser asks each time, and gets 304 as long as the server has the same version of the file.
       "cache-control": "no-cache",
       vary: "accept-encoding",
       etag,

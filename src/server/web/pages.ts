@@ -14,7 +14,7 @@ export interface PageRefusal {
 
 /** What the pages of a server need from its handler. */
 export interface PageSource {
-  /** The beginning of the paths of all pages; empty: none. */
+  /** The beginning of the paths of all pages; empty if the handler has no prefix. */
   readonly prefix: string;
   readonly exporter: Exporter;
   /** The files of the live page; undefined if the server does not serve it. */
@@ -35,7 +35,7 @@ export interface PageSource {
   isForged(request: IncomingMessage): boolean;
   /** Logs that a request is refused, and why. */
   logRefused(request: IncomingMessage, why: string): void;
-  /** The answer to a client that may not read a page; undefined if it may. */
+  /** The answer to a client that may not read a page; undefined if the client may read it. */
   refusalOf(request: IncomingMessage, path: string): Promise<PageRefusal | undefined>;
   /** Finds out what is wrong with a guest; undefined if the handler has no option `explain`. */
   readonly why: ((request: IncomingMessage, guest: string) => Promise<WhyAnswer>) | undefined;
@@ -51,8 +51,9 @@ const MAX_HOST = 200;
 const DECIDING = ["host", "authorization", "origin"];
 
 /**
- * The fault of a request that has one of the DECIDING headers more than once; undefined if there is none. Node uses the
- * first of these headers, but a proxy in front of the server may have checked another one.
+ * The fault of a request that has one of the DECIDING headers more than once; undefined if the request has no such
+ * fault. Node uses only the first `host` and the first `authorization`, but a proxy in front of the server may have
+ * checked another one. Node joins several `origin` headers to one text.
  */
 export function ambiguity(request: IncomingMessage): string | undefined {
   const twice = DECIDING.find((name) => (request.headersDistinct[name]?.length ?? 0) > 1);

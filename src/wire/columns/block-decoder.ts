@@ -10,8 +10,8 @@ import type { MessageBudget } from "./message-budget.ts";
 import { type ReadTexts, readTexts } from "./texts.ts";
 
 /**
- * For each type code, the least and the greatest value that is not in a block's `bigs`, its list of integers beyond
- * 2^53.
+ * By type code: the least and the greatest value that a column may have. Integers beyond 2^53 are not in a column, but
+ * in the block's list `bigs`.
  */
 const LEAST = [0, -0x80000000, 0, Number.MIN_SAFE_INTEGER, 0, 0, 0, 0];
 const GREATEST = [0, 0x7fffffff, 0xffffffff, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER, 0, 1, 0];
@@ -23,7 +23,7 @@ const OK = { status: "ok" } as const;
 export type SchemaOf = (slot: unknown) => Schema;
 
 /**
- * Reads a full block.
+ * Reads a full block, which has whole records.
  *
  * @param apply called with each row's number and record
  */
@@ -62,7 +62,7 @@ export function readFull(
       if (columns.isPresent(column)) throw malformed("a block has no valid texts");
     } else if (width > 0) {
       // If the least and the greatest number that the bytes can encode are valid for the type, all numbers between them
-      // are, and the rows need no check.
+      // are valid, too. Then the rows need no check.
       const fits = width <= 6 && isOfType(least, type) && isOfType(least + 256 ** width - 1, type);
       (fits ? unchecked : checked).push(key);
     } else {
@@ -114,8 +114,9 @@ export function readFull(
 }
 
 /**
- * Adds the numbers of a strip to the values of the rows in the mask. Before the addition, the rows have the values of
- * the records before (in a block of changes), or 0 (in a full block). A double is not added, but replaces the value.
+ * Adds the numbers of a strip to the values of the rows in the mask. Before the addition, each row has the value of the
+ * domain's previous record (in a block of changes), or 0 (in a full block). A double is not added, but replaces the
+ * value.
  */
 export function addStrip(mask: number, doubles: readonly number[][], key: number, type: number): void {
   const isDouble = type === ParamType.double;
@@ -132,7 +133,7 @@ export function addStrip(mask: number, doubles: readonly number[][], key: number
   if (!good) throw malformed("a block has no valid values");
 }
 
-/** The number of a block's rows, at least 1. */
+/** Returns the number of a block's rows. Throws if it is not a whole number of at least 1. */
 export function rowsOf(count: unknown): number {
   if (!Number.isInteger(count) || (count as number) < 1) throw malformed("a block has no rows");
   return count as number;
@@ -156,7 +157,7 @@ function textAt(column: ReadTexts, row: number): string {
   return typeof column === "string" ? column : column[row]!;
 }
 
-/** The exact values of integers beyond 2^53, by row and position. */
+/** The exact values of integers beyond 2^53, by row and then by the key's position in the schema. */
 function bigsFromWire(bigs: unknown, rows: number, schema: Schema): Map<number, Map<number, bigint>> | undefined {
   if (!Array.isArray(bigs)) throw malformed("a block has no valid integers");
   if (bigs.length === 0) return undefined;

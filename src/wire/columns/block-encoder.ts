@@ -100,7 +100,7 @@ export class BlockEncoder {
     return [slot, rows, ...this.#packer.take()];
   }
 
-  /** Adds the columns that come before the columns of the parameters: the row's number, index, id and times. */
+  /** Adds the columns before the columns of the parameters: the row's number, index, id, times and duration. */
   #heads(
     records: readonly DomainStatsRecord[],
     numbers: readonly number[],

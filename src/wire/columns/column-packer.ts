@@ -20,7 +20,7 @@ const SPARSE_ROWS = 8;
 
 /** Columns as they are on the wire: four items of a block. */
 export type PackedColumns = readonly [
-  /** One bit per column, the first in bit 0 of the first byte: whether the column is present. */
+  /** One bit per column, set if the column is present. The first column has bit 0 of the first byte. */
   present: Uint8Array,
   /** The width of each present column, one byte for each. */
   widths: Uint8Array,

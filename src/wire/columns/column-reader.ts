@@ -4,10 +4,10 @@ import { FLOAT, SPARSE } from "../protocol.ts";
 /** The width of a column that has no bytes per row. */
 const CONSTANT = 0;
 
-/** The most rows of a strip: the mask of its rows is a number, which has 32 bits. */
+/** The most rows of a strip. The mask of a strip has one bit for each row, and is a number of 32 bits. */
 export const STRIP = 32;
 
-/** The values of the strip that was read last. */
+/** The values of the strip that a ColumnReader, of any block, read last. */
 export const strip = new Float64Array(STRIP);
 
 /**
@@ -24,7 +24,7 @@ export class ColumnReader {
   readonly #widths: Uint8Array;
   readonly #leasts: Float64Array;
   readonly #begins: Uint32Array;
-  /** For each sparse column: where the values of its next strip begin. */
+  /** For each sparse column: where in the body the values of its next strip begin. */
   readonly #nexts: Uint32Array;
 
   constructor(rows: number, columns: number, present: unknown, widths: unknown, leasts: unknown, body: unknown) {
@@ -105,7 +105,7 @@ export class ColumnReader {
     return mask;
   }
 
-  /** How many bytes of the body a column takes. Throws if the body is too short for it. */
+  /** How many bytes of the body a column takes. Throws if the width is not valid, or the body is too short. */
   #sizeOf(width: number, at: number): number {
     const rows = this.#rows;
     let size = rows * width;

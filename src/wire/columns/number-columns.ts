@@ -1,9 +1,9 @@
 import type { DomainStatsRecord } from "../../model/record.ts";
 
 /**
- * The numbers of a block's rows by column, with the limits of each column. It reads the records row by row, because
- * reading them column by column would load each record into the processor's cache once for every few columns. It reuses
- * its buffers.
+ * The numbers of a block's rows by column, with the least and the greatest value of each column. It reads the records
+ * row by row, because reading them column by column would load each record into the processor's cache once for every
+ * few columns. It reuses its buffers.
  */
 export class NumberColumns {
   /**

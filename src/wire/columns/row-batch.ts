@@ -19,7 +19,7 @@ export class BlockRows {
   readonly records: DomainStatsRecord[] = [];
   /** The domains' numbers in their channel or snapshot; empty in a sweep, whose domains have no numbers. */
   readonly numbers: number[] = [];
-  /** The records that rows of changes refer to; empty in full blocks. */
+  /** For each row of changes, the domain's previous record, from which the changes are made; empty in full blocks. */
   readonly before: DomainStatsRecord[] = [];
 
   constructor(schema: Schema) {
@@ -68,7 +68,7 @@ export class RowBatch {
     return this.#characters;
   }
 
-  /** The record of the first row. */
+  /** The record of the first row; undefined if the batch is empty. */
   get first(): DomainStatsRecord | undefined {
     for (const blocks of [this.full, this.changed]) for (const { records } of blocks.values()) return records[0];
     return undefined;
@@ -109,8 +109,8 @@ export class RowBatch {
    * @param bytes the length of the message that was made of the batch, which improves the estimate for the next message
    */
   clear(bytes?: number): void {
-    // The first message may differ much from later messages, so no message may lower later estimates to less than a
-    // tenth.
+    // The first message may differ much from later messages, so the correction never lowers an estimate to less than a
+    // tenth of it.
     if (bytes !== undefined && this.#rows > 0) this.#correction = Math.max(0.1, bytes / this.#estimate);
     // Clearing a Map takes new memory even if the Map is empty.
     if (this.full.size > 0) this.full.clear();

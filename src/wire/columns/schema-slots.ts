@@ -16,7 +16,7 @@ export function sizeOfKeys(keys: readonly string[]): number {
 }
 
 /**
- * Assigns slots to schemas, for all connections of one view. When there are more schemas than slots, the least recently
+ * Assigns slots to schemas, for all connections of one View. When there are more schemas than slots, the least recently
  * used schema loses its slot. So a host that keeps making up schemas cannot make the memory of the server or of the
  * client grow without bound.
  */
@@ -24,8 +24,8 @@ export class SchemaSlots {
   /** The slot of each schema, in the order of the last use. */
   readonly #slots = new Map<Schema, number>();
   /**
-   * The last schema in the order of `#slots`. Most messages use the schema of the message before. They find it here,
-   * because a reordering of the Map takes memory.
+   * The last schema in the order of `#slots`. Most messages use the schema of the message before. It is found here
+   * without reordering the Map, which would take memory.
    */
   #newest: SlotSchema | undefined;
 
