@@ -383,8 +383,8 @@ export class AggregateDriver implements Driver {
   }
 
   /**
-   * Checks that no other member has the same host: with two URIs of one host, each of its domains would appear twice.
-   * But several daemons may run on a host.
+   * Checks that no other member has the same host: with two URIs of one host, each domain of the host would appear
+   * twice. But two daemons on one host are allowed if they have different names here, and no domain in common.
    */
   async #check(driver: Driver, { label }: Member, signal: AbortSignal): Promise<void> {
     if (label !== undefined && driver.host.includes(",")) {

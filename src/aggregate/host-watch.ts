@@ -44,9 +44,9 @@ interface Degraded {
 
 /**
  * The part of one host in a watch of several hosts: a sink that reassigns the host's domains to the aggregate and
- * passes the events on. It never ends by itself: while the host cannot be reached it is `degraded` and has no other
- * events; when the host is back, the watch continues. When a degraded host is back, a `connected` of the same host
- * follows its `degraded`.
+ * passes the events on. An unreachable host does not end the watch: the sink gets the status `degraded`, and no other
+ * event of the host until the host is back. Then the sink gets the status `connected` of the same host, and the watch
+ * continues.
  *
  * When a host hangs, its connection stays open for long, and a watch has no deadline. But each sweep ends with an
  * event. So when a driver that pushes its watch sends no event for too long, the member probes the host. If the host
@@ -89,7 +89,7 @@ export class HostWatch implements WatchSink {
       const { driver } = member;
       if (driver === undefined) {
         this.#degrade(member.name, member.unreachable, { behind: false, reported: false });
-        // The member makes no further attempts.
+        // If the member makes no further attempts, this host sends no event any more.
         if (member.reconnector.failure !== undefined) return;
         const unlisten = member.reconnector.onStatus(({ error }) => {
           // When this watch has ended, the sink gets no further event, not even about a connection that is closing.
@@ -101,8 +101,8 @@ export class HostWatch implements WatchSink {
         continue;
       }
       if (!member.isSelected(query)) {
-        // The query does not select this host under its present name. Perhaps it had no name before, or another one.
-        // What was reported of the host is taken back.
+        // The query does not select this host under its present name. Perhaps the host had no name before, or another
+        // name, which the query selects. So all domains and states that the sink has of this host are taken back.
         for (const host of [...this.#degraded.keys()]) this.#connected(host);
         for (const { domain } of [...this.#known]) this.#gone(domain);
         sink.flush();
@@ -112,8 +112,8 @@ export class HostWatch implements WatchSink {
       const error = await this.#watch(driver);
       if (error === undefined) return;
       if (error.code === "end-of-recording") {
-        // The feed keeps the domains of this host as they were at the end of the recording, and the other hosts
-        // continue.
+        // The sink keeps the domains of this host as they were at the end of the recording, and the watches of the
+        // other hosts continue.
         this.#degrade(member.name, error, { behind: false, reported: false });
         return;
       }
@@ -210,7 +210,8 @@ export class HostWatch implements WatchSink {
         resolve(error);
       };
     });
-    // A driver without its own watch is swept by the sampler, and each of these sweeps has a timeout.
+    // Only a driver with its own watch can be silent without end. The sampler sweeps any other driver, and each of
+    // these sweeps has a timeout.
     if (driver.watch !== undefined) void this.#listen(driver, over.signal);
     try {
       const stop = member.watch(member.queryFor(query), cadence, this);

@@ -105,7 +105,7 @@ export class Member {
     return withoutSecrets(this.#uri);
   }
 
-  /** Its label, or the host's name. Until the name is known: its URI without a password. */
+  /** Its label, or else the host's own name. Until that name is known: its URI without secrets. */
   get name(): string {
     return this.label || this.#open?.driver.host || this.#host || withoutSecrets(this.#uri);
   }
@@ -242,8 +242,8 @@ export class Member {
 
   async #openDriver(signal: AbortSignal): Promise<OpenHost> {
     const { open, openOptions, admit } = this.#options;
-    // Only the member decides when to give up the host. The driver's own retries during an attempt are part of that
-    // attempt.
+    // Only the member decides when to give up the host, so the driver gets neither `attempts` nor `shouldRetry`. The
+    // driver's own retries during an attempt are part of that attempt.
     const { initialMs, maxMs } = openOptions.reconnect ?? {};
     const reconnect = { ...(initialMs !== undefined && { initialMs }), ...(maxMs !== undefined && { maxMs }) };
     const driver = await open(this.#uri, { ...openOptions, signal, reconnect, waitForFirstConnection: false });
@@ -285,7 +285,7 @@ export class Member {
   }
 }
 
-/** The uuids of the domains of a host; after an error, those that the host has sent before. */
+/** The uuids of the domains of a host; if the sweep fails, only the uuids that the host sent before the error. */
 export async function uuidsOf(driver: Driver, signal: AbortSignal, clock: Clock): Promise<Set<string>> {
   const uuids = new Set<string>();
   const context: SweepContext = { signal, expect: () => {} };
@@ -299,8 +299,8 @@ export async function uuidsOf(driver: Driver, signal: AbortSignal, clock: Clock)
 
 /**
  * A sweep of one host that cannot hang. It fails with `connection-lost` when no record comes for the query's deadline
- * plus GRACE_MS. Only the time in which the consumer pulls counts, so a slow consumer does not make a host silent. A
- * large host may take as long as it needs while records come.
+ * plus GRACE_MS. Only the time in which the consumer waits for records counts, so a slow consumer does not make a
+ * host silent. A large host may take as long as it needs while records come.
  */
 async function* sweepWithTimeout(
   driver: Driver,
@@ -326,7 +326,8 @@ async function* sweepWithTimeout(
     for (;;) {
       const pulled = source.next();
       let result = await withTimeout<Pulled>(pulled, silenceMs, () => undefined, { signal, clock });
-      // If this process was suspended, the timer fires before the data that has arrived is read.
+      // If this process was suspended, the timer fires before the data that has arrived is read. One more turn of the
+      // event loop reads this data.
       result ??= await Promise.race<Pulled>([pulled, eventLoopTurn().then(() => undefined)]);
       if (result === undefined) {
         throw new VirstreamError("connection-lost", `${driver.uri} has been silent for ${silenceMs} ms`);
@@ -339,7 +340,8 @@ async function* sweepWithTimeout(
   } finally {
     signal.removeEventListener("abort", stop);
     stop();
-    // A driver that hangs may never settle this promise. The abort signal makes it give up.
+    // Not awaited, because a driver that hangs may never settle this promise. The abort signal makes the driver give
+    // up.
     source?.return?.().then(undefined, () => {});
   }
 }

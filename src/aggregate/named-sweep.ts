@@ -52,7 +52,7 @@ export class NamedSweep {
   #unreachable: VirstreamError | undefined;
   /** How many hosts have answered in full. */
   #answered = 0;
-  /** True if an unreachable host has domains that are remembered. */
+  /** True if an unreachable host had domains when it last answered. */
   #remembered = false;
 
   constructor(options: AggregateSweepOptions) {
@@ -112,7 +112,7 @@ export class NamedSweep {
     return settled;
   }
 
-  /** True if every host that may still answer has answered for this selector. */
+  /** True if every host whose answer has not ended yet has already sent its record for this selector. */
   #isComplete({ selector, answered }: Open): boolean {
     for (const member of this.#asked) {
       if (!answered.has(member)) return false;
@@ -157,8 +157,8 @@ export class NamedSweep {
   }
 
   /**
-   * Notes that a host has answered in full. A host sends a `gone` record for a domain that it does not have, and no
-   * record for a domain that does not pass the filters.
+   * Notes that a host has answered in full. A host sends a `gone` record for a domain that it does not have. So if it
+   * sent no record for a selector, the selector's domain does not pass the filters.
    */
   #answeredInFull(member: Member): void {
     this.#answered++;

@@ -14,7 +14,10 @@ interface Watched {
   readonly without: Map<Member, Domain>;
   /** The hosts that have reported the domain as missing since the aggregate last sent a record that says so. */
   readonly again: Set<Member>;
-  /** The domain of the aggregate's last record that reported it as missing; undefined while a host has the domain. */
+  /**
+   * The domain in the aggregate's last record that says that no host has it. Undefined before such a record, and once a
+   * host has the domain.
+   */
   missing: Domain | undefined;
 }
 
@@ -89,7 +92,7 @@ export class NamedWatch {
       const { holders, without, again } = watched;
       const denied = without.get(member);
       if (denied?.uuid === domain.uuid && denied.name === domain.name) {
-        // The host has the domain now, but it does not pass the query's filters.
+        // The host has the domain now, but the domain does not pass the query's filters.
         without.delete(member);
         again.delete(member);
         this.#exists(watched);

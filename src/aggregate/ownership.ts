@@ -47,13 +47,15 @@ export class Ownership {
   /**
    * Returns the same domain as a domain of the aggregate.
    *
-   * @param from the number of the record's host, from 0
+   * @param from the number of the domain's host, from 0
    */
   domain({ uuid, name, id, host }: Domain, from: number): Domain {
     return new Domain(uuid, name, id, this.#labels.get(from) ?? host, this.#owner);
   }
 
   /**
+   * Returns the same record as a record of the aggregate.
+   *
    * @param host the number of the record's host, from 0
    * @param domain the record's domain as a domain of the aggregate, if the caller has it already
    */

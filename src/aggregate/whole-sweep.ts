@@ -67,7 +67,8 @@ function failedRecords(
   const selects = selectorOf(member.queryFor(query));
   const missing = [...member.known].filter(({ domain }) => selects(domain) && !answered.get(domain));
   return missing.map(({ domain, index }, i) => {
-    // If a domain has come or gone, an index of the last sweep may belong to another domain in this sweep.
+    // If this sweep has records of the host, an index of the last sweep may belong to another domain now. So the failed
+    // records get the indexes after those of this sweep.
     const free = ownership.index(nextIndex === 0 ? index : nextIndex + i, member.number);
     return unreachableRecord(ownership.domain(domain, member.number), free, error);
   });

@@ -40,11 +40,11 @@ export function sleep(ms: number, options?: WaitOptions): Promise<void> {
 
 /**
  * Waits for work, but no longer than this many ms (Infinity: without a limit). After that time, it returns the value
- * that `late` returns, or throws the error that `late` throws. When the wait ends, its timer and its listener are
- * always removed. A later result of the work is ignored.
+ * that `late` returns, or throws the error that `late` throws. When the wait ends, its timer and its listener on
+ * the caller's signal are always removed. A later result of the work is ignored.
  *
- * Work that is a function gets a signal. If the wait ends before the work, the signal is aborted with the error of
- * `late`, or with the reason of the caller's signal. If the caller's signal is aborted already, the work is not
+ * Work that is a function gets a signal. If the wait ends before the work, this signal is aborted with the error that
+ * `late` throws, or with the reason of the caller's signal. If the caller's signal is aborted already, the work is not
  * started.
  */
 export function withTimeout<T>(
@@ -86,7 +86,7 @@ export function withTimeout<T>(
   });
 }
 
-/** All callbacks of one signal. This object is the only listener of the signal, and calls them. */
+/** All callbacks of one signal. This object is the only listener that virstream adds to the signal; it calls them. */
 class Callbacks extends Set<() => void> {
   handleEvent(): void {
     for (const callback of this) callback();

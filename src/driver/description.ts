@@ -72,7 +72,7 @@ const CHANGES_MS = 1_000;
 /** A definition that was read before the connection was lost is read again within this time, in ms. */
 const RECONNECTED_MS = 30_000;
 const PLACEMENT_AGE_MS = 20_000;
-/** A placement that was read longer ago than this is not reported, in ms. */
+/** A placement that was read longer ago than this time, in ms, is not reported. */
 const PLACEMENT_MAX_MS = 60_000;
 /** The cache forgets a domain after this time without a request for it, in ms. */
 const FORGET_MS = 2 * DEFINITION_AGE_MS;
@@ -152,7 +152,7 @@ export class DescriptionCache<T> implements Descriptions<T> {
 
   /**
    * Call this when a domain may have another definition. If the cache knows the domain, it reads the new definition at
-   * once. If the last read was less than a second ago, the cache reads it when `of` is called after that second.
+   * once. If the last read was less than a second ago, the cache reads it only when `of` is called after that second.
    */
   changed(uuid: string): void {
     const entry = this.#entries.get(uuid);
@@ -230,7 +230,7 @@ export class DescriptionCache<T> implements Descriptions<T> {
     const targets = (domain.id !== -1 && this.#source.limits && this.#reader.limitedDisks?.(definition)) || [];
     const limits = new Map<string, TypedParams>();
     for (const target of targets) {
-      // A drive without a medium has no limits, and the host refuses to read them.
+      // The host refuses this call for a drive without a medium, which has no limits. Such a drive is left out.
       const read = await this.#source.limits!(domain, target).catch(() => undefined);
       if (read !== undefined) limits.set(target, read);
     }

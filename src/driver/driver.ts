@@ -116,8 +116,8 @@ export interface ReconnectOptions {
    */
   readonly initialMs?: number;
   /**
-   * The upper limit of a wait at which the doubling stops, in ms, 1 to 3,600,000; not less than `initialMs`. Default
-   * 30,000, or `initialMs` if that is longer.
+   * The greatest upper limit of a wait: the doubling stops there. In ms, 1 to 3,600,000; not less than `initialMs`.
+   * Default 30,000, or `initialMs` if that is longer.
    */
   readonly maxMs?: number;
   /**
@@ -126,9 +126,9 @@ export interface ReconnectOptions {
    */
   readonly attempts?: number;
   /**
-   * Called with the error of each loss and each failed attempt. False closes the connection with this error; if it throws, the
-   * connection is closed with what it throws. By default, a virstream server is tried again after errors that are `retryable`, and
-   * a libvirt daemon, or one of several hosts, after every error.
+   * Called with the error of each loss and each failed attempt. If it returns false, the connection is closed with this
+   * error; if it throws, with what it throws. By default, a virstream server is tried again after errors that are
+   * `retryable`, and a libvirt daemon, or one of several hosts, after every error.
    */
   readonly shouldRetry?: (error: VirstreamError) => boolean;
 }
@@ -162,8 +162,9 @@ export interface OpenOptions extends SocketOptions {
   /** How long each attempt may take, in ms, 1 to 2,147,483,647. Default 10,000. */
   readonly connectTimeoutMs?: number;
   /**
-   * Keeps trying until the source answers, the signal is aborted, or `reconnect` ends the attempts. By default, an error that is
-   * not `retryable` ends them, too. connectAll() then opens although no host answers yet. Default false: one attempt.
+   * True keeps trying until the source answers, the signal is aborted, or `reconnect` ends the attempts. By default, an
+   * error that is not `retryable` ends them, too. connectAll() then opens although no host answers yet. Default false:
+   * one attempt.
    */
   readonly waitForFirstConnection?: boolean;
   /** How a lost connection is opened again. By default, each member of this object has its default. */
@@ -209,7 +210,7 @@ export type StatusListener = (status: ConnectionStatus) => void;
 
 /** The listeners that are called when the state of one connection changes. */
 export class StatusListeners {
-  // A function that is added twice is called twice, and each of the two can be removed alone.
+  // A function that is added twice is called twice, and each addition can be removed alone.
   readonly #listeners = new Set<{ readonly listener: StatusListener }>();
 
   /** Returns a function that removes the listener. */

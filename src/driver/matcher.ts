@@ -9,8 +9,8 @@ const { active, inactive, persistent, transient, running, paused, shutoff, other
 const FAMILIES = [active | inactive, persistent | transient, running | paused | shutoff | other];
 
 /**
- * For at most this many different characters, the matching places are remembered. The names of domains have few
- * different characters.
+ * For at most this many different characters, Globs remembers which places of the patterns match. The names of domains
+ * have few different characters.
  */
 const MASKS_KEPT = 256;
 
@@ -98,7 +98,7 @@ export function matcherOf(patterns: readonly string[] | undefined): (text: strin
 
 /**
  * The names in the `host` of a driver or a status, where commas separate several hosts. A host that has never answered
- * is left out: it has its URI in place of a name, and its events will have another name.
+ * is left out: `host` has its URI in place of a name, but its events will have its name.
  */
 export function hostNames(host: string): string[] {
   return host.split(",").filter((name) => !name.includes("://"));

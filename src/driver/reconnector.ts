@@ -15,7 +15,7 @@ export const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
 
 /** The options of a Reconnector. */
 export interface ReconnectorOptions<Session> {
-  /** The name of the source in messages: a URI without secrets, or a host. */
+  /** The name of the source in error messages: a URI without secrets, or a host. */
   readonly name: () => string;
   /** The host that status events name. */
   readonly host: () => string;
@@ -223,7 +223,7 @@ export class Reconnector<Session> {
         this.#failures++;
         this.#setError(error);
         this.#endIfFinal(error);
-        // This error is new, and waiting does not cure it. Attempts continue, but a person must learn of the error.
+        // If the error is new and waiting does not cure it, a person must learn of it, although the attempts continue.
         if (this.#failure === undefined && !error.retryable && error.code !== known) this.#emit("reconnecting");
       }
     }
@@ -270,7 +270,7 @@ export class Reconnector<Session> {
   #fail(error: VirstreamError): void {
     const failed = this.#failure !== undefined;
     this.#error = error;
-    // There are no further attempts, so no request can succeed later.
+    // There are no further attempts, so no request can succeed later: the failure must not be retryable.
     this.#failure = error.retryable
       ? new VirstreamError(error.code, error.message, { cause: error, retryable: false })
       : error;
@@ -288,7 +288,7 @@ export class Reconnector<Session> {
  */
 const INITIAL_MS = 250;
 const MAX_MS = 30_000;
-/** After a connection that lasted this long, the waits begin with the shortest limit again. */
+/** After a connection that lasted this long, in ms, the waits begin with the shortest limit again. */
 const HEALTHY_MS = 30_000;
 
 /**

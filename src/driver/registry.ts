@@ -86,7 +86,7 @@ export function driverFor(uri: string): OpenDriver {
   }
   const open = drivers.get(scheme) ?? builtIn.get(scheme);
   if (open === undefined) {
-    // The message has the schemes without their transports, because a person chooses from them.
+    // The message lists schemes without transports, such as qemu for qemu+ssh: a person chooses from this list.
     const known = [...new Set(schemes().map((name) => name.split("+")[0]!))].sort().join(", ");
     throw new VirstreamError(
       "unknown-scheme",
@@ -136,7 +136,7 @@ async function openWhenReached(open: OpenDriver, uri: string, options: OpenOptio
   }
 }
 
-/** Matches query parameters whose values are secrets. */
+/** Matches the parameters of a URI whose values are secrets. */
 const SECRET = /([?&][^=&#]*(?:token|passw|secret)[^=&#]*=)[^&#]*/gi;
 
 /**

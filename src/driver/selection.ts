@@ -70,7 +70,7 @@ export class Selection {
     return (flags & FILTER_MASK) === 0 && domains === undefined && names === undefined && hosts === undefined;
   }
 
-  /** True if the query selects a host. */
+  /** True if the query selects this host. */
   hasHost(host: string): boolean {
     return this.#ofHost(host);
   }

@@ -22,7 +22,7 @@ export class DomainMap<Value> {
     return this.#hosts.size;
   }
 
-  /** True if a domain has this uuid, on any host. */
+  /** True if the map has a domain with this uuid, on any host. */
   hasUuid(uuid: string): boolean {
     for (const values of this.#hosts.values()) if (values.has(uuid)) return true;
     return false;

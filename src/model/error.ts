@@ -39,7 +39,7 @@ export const ERROR_CODES = {
   internal: FINAL,
 } as const satisfies Record<string, { retryable: boolean }>;
 
-/** A stable error code. docs/errors.md says what each means and what to do. */
+/** A stable error code. docs/errors.md says what each code means and what to do. */
 export type ErrorCode = keyof typeof ERROR_CODES;
 
 /**

@@ -40,8 +40,9 @@ export function checkPatterns(member: string, patterns: unknown): readonly strin
 }
 
 /**
- * A list in brackets, or one character, perhaps after a backslash. In the list, the two alternatives (a backslash with
- * a character, and any other character) never match the same text. So the search takes only linear time.
+ * Matches one piece of a pattern: a list in brackets, or one character, perhaps after a backslash. In the list, the two
+ * alternatives (a backslash with a character, and any other character) never match the same text. So the search takes
+ * only linear time.
  */
 const PIECE = /\[((?:\\.|[^\\\]])+)\]|\\?./gsu;
 /** One item of a list in brackets: a character, or a range such as `a-z`. */

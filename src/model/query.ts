@@ -80,7 +80,7 @@ export interface StatsQuery {
  */
 export type DomainSelector = { readonly uuid: string; readonly name?: string } | { readonly name: string };
 
-/** The name of a selector. For a uuid, the name as which it is looked up if no domain has that uuid. */
+/** The name of a selector. For a uuid, the text that is looked up as a name if no domain has that uuid. */
 export function selectorName(selector: DomainSelector): string {
   return "uuid" in selector ? (selector.name ?? selector.uuid) : selector.name;
 }

@@ -268,8 +268,8 @@ export interface Absent {
 }
 
 /**
- * The result of a sweep: the number of its records (`domains`) and of those with each status, when the sweep began and
- * how long it took.
+ * The result of a sweep: the number of its records (`domains`), how many of these have each status, when the sweep
+ * began and how long it took.
  */
 export interface SweepSummary {
   readonly domains: number;

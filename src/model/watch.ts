@@ -57,8 +57,8 @@ export type WatchState = (typeof WATCH_STATES)[number];
 /**
  * Why sweeps were skipped. `slow-consumer`: the reader did not keep up, and got the newest state instead.
  * `reconnected`: the connection to the server was lost for so long that the server no longer had all missed sweeps.
- * `source`: the hypervisor could not be reached, or swept. `not-recorded`: a recording lacks the sweeps, because the
- * recorder did not run, or the file is damaged.
+ * `source`: the hypervisor could not be reached or could not be swept. `not-recorded`: a recording lacks the sweeps,
+ * because the recorder did not run, or the file is damaged.
  */
 export const GAP_REASONS = ["slow-consumer", "reconnected", "source", "not-recorded"] as const;
 /** The reason of a gap. */
@@ -138,7 +138,7 @@ export interface WatchSink {
   /** The watch has ended permanently; nothing is called after this. With `end-of-recording` it has ended without a failure. */
   end(error: VirstreamError): void;
   /**
-   * Resolves when the consumers have taken all events up to now; undefined if they have taken them already. A source
+   * Resolves when the sink's consumers have taken all events up to now; undefined if they already have. A source
    * that can wait, such as a recording, calls it after `flush`, so that no consumer skips anything. A sink without this
    * method takes everything at once.
    */

@@ -28,14 +28,14 @@ export interface FeedEntry {
 export interface FeedListener extends Pick<WatchSink, "event" | "flush" | "end" | "ready"> {
   /** @param before the domain's record before this one; undefined when there was none */
   record(record: DomainStatsRecord, entry: FeedEntry, before: DomainStatsRecord | undefined): void;
-  /** The domain is no longer there; its number is free after this. */
+  /** The domain is no longer there; its number is free after this call. */
   gone(domain: Domain, entry: FeedEntry): void;
 }
 
 /** The hosts whose records a feed gets; see isComplete. */
 export interface FeedScope {
   readonly source: { readonly host: string };
-  /** True if the source has its own watch, with a sync of each host. */
+  /** True if the source has its own watch, which sends a sync for each host. */
   readonly pushed: boolean;
   /** The patterns of the query's `hosts`; undefined: all hosts. */
   readonly patterns: readonly string[] | undefined;
@@ -92,8 +92,9 @@ export class Feed implements WatchSink {
   }
 
   /**
-   * Returns a new array with the newest record of each domain at the position of its number. A number without a domain
-   * is undefined. Call this at a flush: then the listeners have got the events for all of these records.
+   * Returns a new array with the newest record of each domain at the position of its number. The position of a number
+   * without a domain is undefined. Call this at a flush: then the listeners have got the events for all of these
+   * records.
    */
   records(): (DomainStatsRecord | undefined)[] {
     return this.numbers.map((entry) => entry?.record);

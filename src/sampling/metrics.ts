@@ -62,7 +62,7 @@ export class SweepMetrics {
     for (const record of records) this.record(record);
   }
 
-  /** Counts one record of a driver that pushes. */
+  /** Counts one record, for example a record that a driver pushes. */
   record({ status, reason }: DomainStatsRecord): void {
     this.#figures.records[status]++;
     if (reason === "quarantined") this.#figures.recordsQuarantined++;

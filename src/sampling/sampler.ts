@@ -56,7 +56,7 @@ export class Sampler {
     this.#timer = this.#clock.setTimeout(() => void this.#sweep(), Math.max(0, next - this.#clock.now()));
   }
 
-  /** One sweep, for the feeds that are due. Never rejects. */
+  /** Runs one sweep, for the feeds that are due. Never rejects. */
   async #sweep(): Promise<void> {
     const abort = new AbortController();
     this.#sweeping = abort;

@@ -17,7 +17,7 @@ export interface SamplingFigures extends SweepFigures {
   readonly feeds: number;
   /** The number of listeners of all feeds: consumers in this process, and channels of a server; a gauge. */
   readonly subscribers: number;
-  /** The number of sweeps that a reader skipped because it was slow, as a sum over all readers. */
+  /** How many sweeps slow subscribers skipped, as a sum over all subscribers. */
   readonly ticksConflated: number;
 }
 
@@ -35,7 +35,7 @@ export interface WatchedQuery {
   sampler: Sampler | undefined;
 }
 
-/** The members of a driver that watches use. */
+/** Those members of a Driver that a Sampling uses. */
 export type Source = Pick<Driver, "host" | "sweep" | "watch">;
 
 /** A feed whose source is not started yet. `begin` starts the source, and returns a function that stops the source. */
@@ -66,7 +66,7 @@ export class Sampling {
    */
   closed = false;
   /**
-   * Counts sweeps, including the single sweeps of a server's clients.
+   * Counts the sweeps of all watches, and also the single sweeps of a server's clients.
    *
    * @internal
    */
@@ -106,7 +106,7 @@ export class Sampling {
     return () => feed.leave(sink);
   }
 
-  /** Counts sweeps that a reader skipped. */
+  /** Counts sweeps that one subscriber skipped because it was slow. */
   conflated(ticks: number): void {
     this.#conflated += ticks;
   }

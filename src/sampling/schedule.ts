@@ -14,7 +14,7 @@
 
 /**
  * A new cadence gets a sweep at once, but no earlier than this many ms after the last sweep began. If its own interval,
- * or the interval of the fastest cadence, is shorter than this, that interval counts.
+ * or the interval of the fastest cadence, is shorter than this, the shortest interval counts instead.
  */
 const NEWCOMER_SPACING_MS = 1_000;
 

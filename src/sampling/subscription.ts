@@ -166,7 +166,7 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
 
   end(error: VirstreamError): void {
     if (this.#ended) return;
-    // The consumer still gets the events that it has not got yet.
+    // A consumer that has fallen behind still gets the feed's last state before the end.
     if (this.#behind) this.#catchUp();
     this.#error = this.#closed() || error.code === "end-of-recording" ? undefined : error;
     this.#end();
@@ -201,7 +201,7 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
           knew.set(event.domain, { domain: event.domain, record: undefined });
         }
       } else if (event.type === "record") {
-        // The consumer has an older record of the domain.
+        // The dropped record was newer than the consumer's record of the domain.
         const known = knew.get(event.record.domain);
         if (known !== undefined) known.record = undefined;
       } else {

@@ -18,7 +18,7 @@ export interface DiskDefinition {
   readonly discard: string;
   /** The file, if the disk is a file. */
   readonly file: string;
-  /** The source in one text: a file, a device, or the name of an image in a network. */
+  /** The source in one text: a file, a device, or the name of an image that is read over the network. */
   readonly source: string;
   readonly protocol: string;
   readonly serial: string;

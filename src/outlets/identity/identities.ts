@@ -50,7 +50,10 @@ export class Identities {
     return this.#failure;
   }
 
-  /** The domain's description; undefined if it is not known (yet). Before `open`, none is known. */
+  /**
+   * The domain's description; undefined while it is not known, and always before `open`. The call also requests the
+   * description.
+   */
   of(domain: Domain): Description<DomainDefinition> | undefined {
     return this.#descriptions?.of(domain);
   }

@@ -8,7 +8,7 @@ interface Step {
 }
 
 const NAME = /^(?!__)[a-zA-Z_][a-zA-Z0-9_]{0,63}$/;
-/** A path cannot have these names, because the series has labels of these names anyway. */
+/** Label names that a MetadataPath cannot have, because its series has labels of these names anyway. */
 const RESERVED: readonly string[] = ["domain", "host", "uuid"];
 const STEP = /\/?(?:\{([^{}]*)\})?([^/{}@]+)/y;
 const FORM = "NAME=STEP/STEP[@ATTRIBUTE], where a step is an element's name, or {NAMESPACE} and its name";

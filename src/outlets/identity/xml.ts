@@ -23,17 +23,24 @@ export type ParseXml = (xml: string) => Element;
 const MAX_CHARACTERS = 1_048_576;
 /** How deep elements may be nested. */
 const MAX_DEPTH = 64;
-/** The most tags and attributes that a document may have, counted together. A guest of 100 disks has about 4,000. */
+/**
+ * The most tags and attributes that a document may have, counted together. The definition of a guest with 100 disks has
+ * about 4,000.
+ */
 const MAX_MARKUP = 50_000;
 
-/** A node of the parser: one member with the tag's name, and another member with the attributes. */
+/**
+ * A node as the parser returns it. An element has a member whose name is the tag's name and whose value is the child
+ * nodes, and the member ATTRIBUTES. A text has the member TEXT instead.
+ */
 type Node = Readonly<Record<string, unknown>>;
 const ATTRIBUTES = ":@";
 const TEXT = "#text";
 const PREFIX = "@";
 
 /**
- * Loads the XML parser. Only metrics need it, so the package is optional.
+ * Loads the package fast-xml-parser, and returns a function that reads XML with it. Only metrics need this package, so
+ * it is optional.
  *
  * @throws VirstreamError `unsupported` if the package is not installed, with the command that installs it
  */
@@ -74,7 +81,7 @@ function check(xml: string): void {
   let markup = 0;
   for (let i = 0; i < xml.length; i++) {
     const code = xml.charCodeAt(i);
-    // < and =
+    // The characters < and =: each tag has one <, and each attribute has one =.
     if ((code === 0x3c || code === 0x3d) && ++markup > MAX_MARKUP)
       throw malformed(`it has more than ${MAX_MARKUP} tags and attributes`);
   }
@@ -110,7 +117,7 @@ function localName(name: string): string {
 
 const NAMED: Readonly<Record<string, string>> = { lt: "<", gt: ">", amp: "&", quot: '"', apos: "'" };
 
-/** Decodes numeric entities, and those that XML itself defines. */
+/** Decodes numeric entities, and the five named entities that XML itself defines. */
 function decode(text: string): string {
   if (!text.includes("&")) return text;
   return text.replace(/&(?:#(\d{1,7})|#x([0-9a-fA-F]{1,6})|(lt|gt|amp|quot|apos));/g, (whole, decimal, hex, name) => {

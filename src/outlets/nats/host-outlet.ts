@@ -16,7 +16,7 @@ export interface Sender {
   publish(host: string, chunks: readonly Uint8Array[]): void;
   /** Publishes a tick to the stream. Rejects if it was not stored. */
   retain(host: string, chunks: readonly Uint8Array[], sequence: number): Promise<void>;
-  /** Stores the newest state in the bucket. Rejects if it was not stored. */
+  /** Stores the newest tick of a host in the bucket, as the host's state. Rejects if it was not stored. */
   save(host: string, chunks: readonly Uint8Array[]): Promise<void>;
   /** Reserves memory for a tick that waits; a negative number frees memory. Returns false if there is no room. */
   reserve(bytes: number): boolean;
@@ -114,7 +114,7 @@ export class HostOutlet {
     void this.#save();
   }
 
-  /** Stores the newest state. While it stores a state, it keeps only the newest of the following states. */
+  /** Stores the newest state. Of the states that come while it stores one, it then stores only the newest. */
   async #save(): Promise<void> {
     if (this.#saving) return;
     this.#saving = true;
@@ -129,7 +129,7 @@ export class HostOutlet {
   #enqueue(chunks: readonly Uint8Array[]): void {
     const bytes = chunks.reduce((sum, { length }) => sum + length, 0);
     while (!this.#sender.reserve(bytes)) {
-      // The first tick may be in the middle of its transmission, so it stays.
+      // While `#retain` runs, it is sending the first tick, so this tick stays.
       const [oldest] = this.#waiting.splice(this.#retaining ? 1 : 0, 1);
       if (oldest === undefined) {
         this.#sender.dropped();
@@ -151,7 +151,8 @@ export class HostOutlet {
         () => undefined,
         (thrown: VirstreamError) => thrown,
       );
-      // When the next tick comes, this tick is sent again, unless the server will never take it.
+      // A tick that is too big is dropped, because the server will never take it. After any other error, this tick is
+      // sent again when the next tick comes.
       if (error?.code === "message-too-big") this.#sender.dropped();
       else if (error !== undefined) break;
       this.#waiting.shift();

@@ -103,9 +103,9 @@ export interface PublisherFigures {
   readonly ticks: number;
   /** Ticks that were not published, because there was no connection, or no room for them. */
   readonly dropped: number;
-  /** Compressed bytes of all these ticks. */
+  /** The compressed bytes of all `ticks`, as a sum. */
   readonly bytes: number;
-  /** States that the server has stored in the bucket. */
+  /** How many times the server has stored the state of a host in the bucket. */
   readonly saved: number;
   /** Failed attempts to store a state in the bucket, or a tick in the stream. */
   readonly failed: number;
@@ -113,7 +113,7 @@ export interface PublisherFigures {
 
 /** Publishes a connection's hosts to NATS. Closing the publisher does not close the connection. */
 export class NatsPublisher implements AsyncDisposable {
-  /** The URI for readers, without credentials. */
+  /** The URI with which readers connect, without credentials. */
   readonly url: string;
   readonly #library: NatsLibrary;
   readonly #nats: NatsConnection;
@@ -200,7 +200,7 @@ export class NatsPublisher implements AsyncDisposable {
     return this.#closed;
   }
 
-  /** Closes it at the end of an `await using` block. */
+  /** Closes the publisher at the end of an `await using` block. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
@@ -217,8 +217,8 @@ export class NatsPublisher implements AsyncDisposable {
     record: (record: DomainStatsRecord) => this.#outletOf(record.domain.host).record(record),
     gone: (domain: Domain) => this.#outletOf(domain.host).gone(domain),
     event: (event: SyncEvent | GapEvent | StatusEvent) => {
-      // The sweeps of a gap are missing for every reader, so the publisher does not pass the gap on. The sequence
-      // counts only sweeps that took place.
+      // The publisher did not get the sweeps of a gap, so they are missing for every reader. It does not pass the gap
+      // on: the sequence counts only the sweeps that it got.
       if (event.type === "gap") return;
       if (event.type === "sync") for (const host of event.host.split(",")) this.#outletOf(host).sync(event);
       else this.#sourceChanged(event);
@@ -289,9 +289,7 @@ export class NatsPublisher implements AsyncDisposable {
     return cut(this.#epoch, sequence, bytes, this.#maxPayload);
   }
 
-  /**
-   * Publishes chunks one after the other. Before the next chunk, it waits until the server has stored the chunk before.
-   */
+  /** Publishes chunks one after the other. It publishes the next chunk when the server has stored the chunk before. */
   async #store(
     chunks: readonly Uint8Array[],
     subject: (chunk: number) => string,

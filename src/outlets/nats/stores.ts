@@ -15,7 +15,7 @@ export interface StoreOptions {
 
 /** NATS counts times in ns. */
 const NS_PER_MS = 1e6;
-/** How long NATS recognizes a message that is published twice, in ms. */
+/** NATS ignores a message that is published again within this many ms. */
 const DUPLICATES_MS = 120_000;
 
 /** Creates the bucket, and the stream if the options ask for one, unless they exist. */

@@ -22,7 +22,8 @@ export interface SeriesValues {
 }
 
 /**
- * A part that the newest record lacks: when its counters began, the last values that had the part, and its index there.
+ * A part that the newest record lacks: when its counters began, the last values that had the part, and the part's index
+ * in those values.
  */
 interface LostPart {
   readonly start: number;
@@ -48,9 +49,12 @@ export class DomainSeries {
   /** The values of this domain in the request that is under way. */
   sending: { readonly values: SeriesValues | undefined } | undefined;
   isGone = false;
-  /** The series whose values the collector has, and the resource with which it has them. */
+  /** The series whose values the collector has, and the resource with which they were sent. */
   sent: { readonly shape: SeriesShape; readonly resource: Uint8Array } | undefined;
-  /** The domain's resource as a message, once it was written. */
+  /**
+   * The bytes of the domain's resource, see `resourceOf`. Undefined before the first request, and after the domain got
+   * another name.
+   */
   resource: Uint8Array | undefined;
   /** The last known values, with which the next values are compared. */
   #last: SeriesValues | undefined;

@@ -14,7 +14,7 @@ export interface ExporterOptions {
   readonly headers: Readonly<Record<string, string>> | undefined;
 }
 
-/** One request. */
+/** One request: its body, and how many data points the body has. */
 interface Request {
   readonly body: Uint8Array;
   readonly points: number;

@@ -42,11 +42,14 @@ export interface Part {
   readonly device: number;
   /** The positions of its counters. */
   readonly counters: number[];
-  /** The keys of the counters without the number of the device, which changes when another device is unplugged. */
+  /**
+   * The keys of the counters. The kind and the number of the device are cut off, because the number changes when
+   * another device is unplugged.
+   */
   readonly names: string[];
 }
 
-/** A device in one record. */
+/** A device as one record names it. */
 export interface NamedDevice {
   /** Identifies the device among the devices of the domain. */
   readonly key: string;
@@ -64,7 +67,7 @@ export const POINT_ATTRIBUTES_TAG = 0x3a;
  * schema.
  */
 export class MetricLayout {
-  /** The layout of a schema; the same object for the same schema. */
+  /** Returns the layout of a schema. For the same schema, it always returns the same object. */
   static readonly of: (schema: Schema) => MetricLayout = perObject((schema: Schema) => new MetricLayout(schema));
 
   readonly metrics: readonly Metric[];
@@ -100,8 +103,8 @@ export class MetricLayout {
         allParts[partIndex]!.counters.push(position);
         allParts[partIndex]!.names.push(deviceKey === undefined ? key : key.slice(deviceKey.length));
       }
-      // A metric is identified by its name, its unit and its type. Only for keys that no libvirt sends can two metrics
-      // have the same name and different types.
+      // A metric is identified by its name, its unit and its type. The keys that libvirt sends never give two metrics
+      // the same name and different types.
       const metricKey = `${name} ${unit} ${isSum}`;
       let metric = metrics.get(metricKey);
       if (metric === undefined) {

@@ -30,7 +30,10 @@ export interface MetricName {
   readonly part: string;
 }
 
-/** The metrics that have a direction, which OpenTelemetry puts into an attribute. */
+/**
+ * For each libvirt key with a direction: the metric's name, and the attribute into which OpenTelemetry puts the
+ * direction.
+ */
 const DIRECTED: Readonly<Record<string, readonly [name: string, attribute: string, direction: string]>> = {
   "block.rd.bytes": ["disk.io", "disk.io.direction", "read"],
   "block.wr.bytes": ["disk.io", "disk.io.direction", "write"],
@@ -48,7 +51,10 @@ const DIRECTED: Readonly<Record<string, readonly [name: string, attribute: strin
   "net.tx.drop": ["network.dropped", "network.io.direction", "transmit"],
 };
 
-/** Keys without a direction whose metric's name is more than the key with another first word. */
+/**
+ * The metric names of those keys without a direction for which it is not enough to replace the first word (see
+ * FIRST_SEGMENTS).
+ */
 const RENAMED: Readonly<Record<string, string>> = {
   "state.state": "state",
   "block.fl.reqs": "disk.flushes",

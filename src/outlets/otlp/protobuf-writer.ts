@@ -58,7 +58,7 @@ export class ProtobufWriter {
     this.length += 8;
   }
 
-  /** 64 bits of a whole number. */
+  /** Writes 64 bits of a whole number that may be too large to be exact as a double. */
   fixed64Big(value: bigint): void {
     this.#view.setBigUint64(this.length, BigInt.asUintN(64, value), true);
     this.length += 8;
@@ -69,20 +69,20 @@ export class ProtobufWriter {
     this.length += 8;
   }
 
-  /** Bytes as they are. */
+  /** Writes bytes as they are. */
   raw(bytes: Uint8Array): void {
     this.reserve(bytes.length);
     this.#bytes.set(bytes, this.length);
     this.length += bytes.length;
   }
 
-  /** A field with a text. */
+  /** Writes a field that contains a text. */
   text(tag: number, value: string): void {
     const bytes = encoder.encode(value);
     this.message(tag, bytes);
   }
 
-  /** A field with a message that was written before. */
+  /** Writes a field that contains a message: the bytes that another writer has written before. */
   message(tag: number, bytes: Uint8Array): void {
     this.reserve(1 + MAX_VARINT_BYTES);
     this.byte(tag);

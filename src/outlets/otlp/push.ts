@@ -153,7 +153,7 @@ export class OtlpPush implements AsyncDisposable {
     await this.closed;
   }
 
-  /** Closes it at the end of an `await using` block. */
+  /** Ends the pushes at the end of an `await using` block. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
@@ -297,8 +297,8 @@ export class OtlpPush implements AsyncDisposable {
    */
   #refused({ series, values, at }: Written, isLater: boolean): void {
     const isNewest = series.values === values && series.at === at;
-    // Without values, this message says that the series have ended. It is sent again in any case, because no newer
-    // record will replace it.
+    // Without values, this message says that the series have no values any more. It is sent again in any case, because
+    // a newer record may never come.
     if (values === undefined || (isNewest && isLater)) return;
     this.#figures.dropped++;
     if (isNewest) series.isDirty = false;

@@ -37,7 +37,10 @@ const NO_RECORDED_VALUE = 1;
 /** The greatest value of a signed integer of 64 bits. A greater value is sent as a double. */
 const MAX_INT64 = 2n ** 63n - 1n;
 
-/** The bytes of a tag with a value of 64 bits, and of a tag with a value of one byte. */
+/**
+ * How many bytes a field takes, with its tag: FIXED64_BYTES if its value has 64 bits, BYTE_FIELD_BYTES if it has one
+ * byte.
+ */
 const FIXED64_BYTES = 9;
 const BYTE_FIELD_BYTES = 2;
 /** The tags and lengths of one data point or metric need fewer bytes than this. */

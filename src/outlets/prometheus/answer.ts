@@ -8,7 +8,7 @@ const DEFAULT_TIMEOUT_MS = 10_000;
 const MAX_TIMEOUT_MS = 60_000;
 /** The share of the scraper's time in which records are collected. The rest is for making and sending the page. */
 const COLLECT_SHARE = 0.8;
-/** At most this many pages are made at a time, because each keeps the records of a sweep in memory. */
+/** An exporter makes at most this many pages at a time, because each page keeps the records of a sweep in memory. */
 const MAX_PAGES = 8;
 
 const pages = new WeakMap<Exporter, number>();

@@ -17,7 +17,7 @@ export interface Collection {
   readonly records: readonly (DomainStatsRecord | undefined)[];
   /** The hosts that cannot be reached; undefined: no host can be reached. */
   readonly absent: ReadonlySet<string> | undefined;
-  /** True if the time for collecting was over before each host had been swept. */
+  /** True if the time for collecting was over before all hosts had been swept. */
   readonly cutShort: boolean;
 }
 
@@ -81,12 +81,12 @@ export class Collector {
     this.#cadence = intervalMs === undefined ? undefined : checkCadence({ intervalMs });
   }
 
-  /** Begins the watch, if it keeps one, before the first scrape. */
+  /** If the collector keeps a watch, begins this watch before the first scrape. */
   start(): void {
     if (this.#cadence !== undefined) this.#open(this.#cadence);
   }
 
-  /** The newest records, or those that have arrived after this many ms. */
+  /** Resolves with the newest records. After `budgetMs`, it resolves with the records that have arrived until then. */
   async collect(budgetMs: number): Promise<Collection> {
     if (this.#end.signal.aborted) return NOTHING;
     if (this.#cadence !== undefined) {

@@ -133,7 +133,8 @@ export class Exporter implements AsyncDisposable {
   }
 
   /**
-   * A page in chunks. Between two chunks, the event loop gets a turn when some time has passed.
+   * Makes a page, in chunks. Between two chunks, the event loop gets a turn if more than SLICE_MS have passed since its
+   * last turn.
    *
    * @param budgetMs how long to wait for records, in ms. No domain delays a page: missing values are left out.
    */

@@ -11,14 +11,17 @@ export const CONTENT_TYPES: Readonly<Record<ExpositionFormat, string>> = {
   openmetrics: "application/openmetrics-text; version=1.0.0; charset=utf-8",
 };
 
-/** A chunk is complete at this many characters. */
+/** A chunk of the page is complete when it has at least this many characters, or when its family ends. */
 const CHUNK_CHARACTERS = 65_536;
-/** A chunk also ends after this many rows, even if few of them gave a sample. 512 rows take about a millisecond. */
+/**
+ * `expose` also yields after this many rows: an empty text if the chunk is not complete yet. So the caller gets a turn
+ * even if few rows gave a sample. 512 rows take about a millisecond.
+ */
 const ROWS_PER_CHUNK = 512;
 
 /**
- * Converts a value to Prometheus's unit. For ns it divides, as other exporters do, because a multiplication by 1e-9
- * would differ in the last digit.
+ * For each unit of libvirt: a function that converts a value to Prometheus's unit. The function for ns divides, as
+ * other exporters do, because a multiplication by 1e-9 would differ in the last digit.
  */
 const CONVERT: Readonly<Record<LibvirtUnit, (value: number) => number>> = {
   "": (value) => value,
@@ -89,8 +92,8 @@ function* samplesOf(family: Family, host: Host, format: ExpositionFormat): Gener
 }
 
 /**
- * The samples of one parameter of each domain. It does not call `add`, for speed: this function and the next make
- * nearly all samples.
+ * The samples of one parameter of each domain. For speed, this function and `partValues` do not call `add`, because
+ * they make nearly all samples.
  */
 function domainValues(
   rows: readonly Row[],

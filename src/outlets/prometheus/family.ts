@@ -5,8 +5,8 @@ import type { PartName } from "./record-layout.ts";
 import type { Row } from "./row.ts";
 
 /**
- * The two common exporters of libvirt have different names for some families. The dialect selects the names of one
- * exporter, or of both.
+ * The two common Prometheus exporters for libvirt, of tinkoff and of inovex, have different names for some families.
+ * The dialect selects the names of one exporter, or of both.
  */
 export const DIALECTS = ["tinkoff", "inovex", "both"] as const;
 /** The name of a dialect. */
@@ -19,15 +19,15 @@ export type Dialect = (typeof DIALECTS)[number];
 export type LibvirtUnit = "ns" | "KiB" | "";
 
 /**
- * A function that adds a sample to the page. `labels` is the text between the braces, made by `labelText`. An undefined
- * value adds no sample.
+ * A function that adds a sample to the page. `labels` is the text between the braces, such as `labelText` makes it.
+ * `suffix` is added to the family's name. An undefined value adds no sample.
  */
 export type AddSample = (labels: string, value: number | undefined, suffix?: string) => void;
 
 /** The inputs of the families that do not describe single domains. */
 export interface Host {
   readonly rows: readonly Row[];
-  /** Each host, with true if it can be reached. */
+  /** Each host; `up` is true if the host can be reached. */
   readonly hosts: readonly { readonly name: string; readonly up: boolean }[];
   /** True if the series have the label `host`. */
   readonly several: boolean;
@@ -41,7 +41,7 @@ export interface Host {
 
 /** Figures of the exporter itself. */
 export interface SelfFigures {
-  /** The durations of sweeps, in seconds. */
+  /** How long sweeps took, in seconds, as a histogram. */
   readonly durations: { readonly buckets: ReadonlyMap<number, number>; readonly count: number; readonly sum: number };
   /** True if the scraper's time ended before the last sweep did. */
   readonly cutShort: boolean;

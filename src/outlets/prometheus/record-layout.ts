@@ -15,7 +15,7 @@ export interface PartLayout {
   readonly number: number;
   /** The place of its name in `TypedParams.texts`; −1: it has none. */
   readonly name: number;
-  /** Positions in `TypedParams.doubles`, by the rest of the key, such as `rd.bytes`. */
+  /** Positions in `TypedParams.doubles`, by what follows the number in the key, such as `rd.bytes`. */
   readonly positions: ReadonlyMap<string, number>;
 }
 
@@ -24,7 +24,7 @@ export interface PartLayout {
  * share the schema.
  */
 export class RecordLayout {
-  /** The layout of a schema; the same object for the same schema. */
+  /** Returns the layout of a schema. For the same schema, it always returns the same object. */
   static readonly of: (schema: Schema) => RecordLayout = perObject((schema: Schema) => new RecordLayout(schema));
 
   readonly vcpu: readonly PartLayout[];

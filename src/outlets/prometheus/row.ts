@@ -14,7 +14,7 @@ export interface Row {
   readonly labels: string;
   /** The same text with the braces around it and a space after it. */
   readonly braced: string;
-  /** The parts that have a label of their own, with the labels of their series. */
+  /** The virtual CPUs (`vcpu`), disks (`block`) and interfaces (`net`), each with the labels of its series. */
   readonly vcpu: readonly LabelledPart[];
   readonly block: readonly LabelledPart[];
   readonly net: readonly LabelledPart[];
@@ -46,8 +46,9 @@ export interface RowOptions {
 }
 
 /**
- * Prepares rows, a few per step so that the caller can give the event loop a turn between two steps. A domain that is
- * gone has no row. If two domains have the same labels, only one has a row: the running one, or the first.
+ * Prepares the rows of a page, and returns them. It yields after every ROWS_PER_STEP records, so that the caller can
+ * give the event loop a turn. A domain that is gone has no row. If two domains have the same labels, only one has a
+ * row: the running domain, or, if both or neither of them run, the first.
  */
 export function* prepareRows(
   records: Iterable<DomainStatsRecord | undefined>,

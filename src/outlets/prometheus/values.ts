@@ -16,7 +16,8 @@ type Row = readonly [
  * tinkoff/libvirt-exporter and inovex/prometheus-libvirt-exporter; a row without a dialect has a name that both
  * exporters use.
  *
- * Columns: name, type, the part of the domain, libvirt's key, libvirt's unit, help, dialect.
+ * Columns: name, type, what has the parameter (the domain, or a kind of part), libvirt's key (for a part, only what
+ * follows the part's number), libvirt's unit, help, dialect.
  */
 // biome-ignore format: one row per line
 const VALUES: readonly Row[] = [

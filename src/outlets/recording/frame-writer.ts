@@ -27,7 +27,7 @@ export class FrameWriter {
   readonly #path: string;
   readonly #rotation: Rotation;
   #file: FileHandle;
-  /** The size of the file in bytes: the next frame is written there. */
+  /** The size of the file in bytes, which is also the position of the next frame. */
   #size: number;
   /** The time of the file's first frame, in ms since 1970; undefined: it has none. */
   #begunAt: number | undefined;
@@ -104,7 +104,9 @@ export class FrameWriter {
     this.#start();
   }
 
-  /** Writes the frames that wait, and closes the file. Never rejects: see `onError`. */
+  /**
+   * Writes the frames that wait, and closes the file. Never rejects: `onError` gets the error of a write that fails.
+   */
   async close(): Promise<void> {
     while (this.#writing !== undefined) await this.#writing;
     await this.#file.datasync().catch((cause) => this.#fail(cause));
@@ -167,8 +169,8 @@ export class FrameWriter {
     this.#error = failure(this.#path, cause);
     this.#waiting = [];
     this.#waitingBytes = 0;
-    // A part of a frame may have been written. Truncating the file works on a full disk, too. After a VirstreamError,
-    // another process has written to the file, and we do not remove its bytes.
+    // A part of a frame may have been written. Truncating the file works on a full disk, too. A VirstreamError means
+    // that another process has written to the file. Its bytes stay.
     if (!(cause instanceof VirstreamError)) await this.#file.truncate(this.#size).catch(() => {});
     this.#onError(this.#error);
   }

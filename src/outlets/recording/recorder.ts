@@ -24,8 +24,8 @@ import type { FrameWriter } from "./frame-writer.ts";
  */
 const COALESCE_MS = 20;
 /**
- * The next key frame comes when the frames after a key frame have this many times its bytes. So key frames take about a
- * tenth of the recording.
+ * The next key frame comes when the frames after a key frame have this many times the key frame's bytes. So key frames
+ * take about a tenth of the recording.
  */
 const BYTES_PER_KEY_BYTE = 10;
 /** If a recording grows slowly, a key frame comes at least this often, in ms. */

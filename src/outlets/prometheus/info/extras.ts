@@ -5,12 +5,15 @@ import { labelText } from "../row.ts";
 /** Parts of a page that exist only on request, because they cost the hypervisor more calls. */
 export const PAGE_EXTRAS = [...DOMAIN_EXTRAS, "pools"] as const;
 /**
- * One of these parts. Besides the extras of domains, there is `pools`: the storage pools, which cost a call for each
- * pool every 60 s.
+ * The name of one of these parts. Besides the extras of domains, there is `pools`: the storage pools, which cost a call
+ * for each pool every 60 s.
  */
 export type PageExtra = (typeof PAGE_EXTRAS)[number];
 
-/** The family's name after `libvirt_domain_block_stats_`, libvirt's name of the limit, and its meaning. */
+/**
+ * For each I/O limit: the family's name after `libvirt_domain_block_stats_`, libvirt's name of the limit, and the
+ * meaning of the limit.
+ */
 // biome-ignore format: one row per line
 const LIMITS: readonly (readonly [name: string, field: string, help: string])[] = [
   ["limit_total_bytes", "total_bytes_sec", "Bytes per second that may be read and written."],
@@ -35,8 +38,8 @@ const LIMITS: readonly (readonly [name: string, field: string, help: string])[] 
 ];
 
 /**
- * The families of I/O limits and of virtual CPUs' places, which need further calls and so exist only on request, and
- * the family of versions. In libvirt, a limit of 0 means that there is no limit.
+ * The families of I/O limits, of the CPUs that virtual CPUs run on, and of versions. Limits and CPUs need further
+ * calls, so they have samples only on request. In libvirt, a limit of 0 means that there is no limit.
  */
 export const EXTRA_FAMILIES: readonly Family[] = [
   ...LIMITS.map(([name, field, help]) =>

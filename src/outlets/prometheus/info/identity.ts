@@ -6,8 +6,8 @@ import { labelText } from "../row.ts";
 type Labels = Readonly<Record<string, string>>;
 
 /**
- * A family whose samples are 1, with a domain's identity as labels. `labelsOf` is called only for rows whose definition
- * is known.
+ * Makes a family whose samples have the value 1, and a domain's identity as labels. `labelsOf` is called only for rows
+ * whose definition is known.
  */
 function info(
   name: string,
@@ -41,7 +41,8 @@ function bridged({ interfaces }: DomainDefinition): readonly InterfaceDefinition
 }
 
 /**
- * The families that name a domain, its disks and its interfaces; the labels of each dialect are those of its exporter.
+ * The families that describe a domain, its disks and its interfaces. Each dialect has the labels of the exporter that
+ * it is named after.
  */
 export const IDENTITY_FAMILIES: readonly Family[] = [
   info(
