@@ -142,7 +142,7 @@ function momentOf(text: string | undefined): Moment | undefined {
   throw new UsageError(`--at takes ${MOMENT_FORM}, not ${JSON.stringify(text)}`);
 }
 
-/** True to show rates. A table shows them, unless the user wants counters. */
+/** True to show rates. Unless the user wants counters, a table shows rates. */
 function ratesOf(
   values: Pick<Values<typeof WATCH_COMMAND_OPTIONS>, "rates" | "no-rates" | "raw">,
   format: string,

@@ -31,8 +31,8 @@ import {
 import { ExitCode, INTERRUPTED } from "./usage.ts";
 
 /**
- * How long `get` may wait for the domains' definitions after the sweep, in ms, if less time than this is left of the
- * deadline. If the whole deadline is shorter than this, `get` may wait as long as the deadline.
+ * After the sweep, `get` may wait for the domains' definitions until the deadline has passed, and in any case for this
+ * many ms. If the deadline itself is shorter than this, `get` may in any case wait for the length of the deadline.
  */
 const LAST_DEFINITIONS_MS = 1_000;
 /**
@@ -108,7 +108,7 @@ export async function get(argv: readonly string[], signal: AbortSignal): Promise
             notify(sourceText(host, "absent", error));
             text += format.event(absence);
           }
-          // A selector has no record only if its domain does not pass a filter.
+          // A domain that the user named has no record only if the domain does not pass a filter.
           for (const selector of unanswered) {
             notify(`domain ${selectorName(selector)} does not pass the filters (--list-…)`);
           }
@@ -233,7 +233,7 @@ async function formatOf(
 /**
  * Makes a sweep for the counters with which the next sweep is compared. Resolves with the time of the last answer, on
  * the steady clock. The time between the sweeps begins at that time, so a guest that does not answer delays the next
- * sweep only until its deadline.
+ * sweep only until this guest's deadline.
  */
 async function firstSweep(
   connection: Connection,
@@ -262,7 +262,7 @@ async function firstSweep(
   }
 }
 
-/** What is wrong with the worst guest, and the command that helps; undefined if no guest is in trouble or slow. */
+/** What is wrong with the worst guest, and the command that finds out why; undefined if all guests are well. */
 function worstText({ troubled, slow }: GuestTable, connection: Connection, options: string): string | undefined {
   const worst = troubled[0] ?? slow[0];
   if (worst === undefined) return undefined;

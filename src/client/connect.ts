@@ -15,15 +15,15 @@ import { FleetConnection } from "./fleet.ts";
 export async function connect(uri: string, options: OpenOptions = {}): Promise<Connection> {
   const driver = await openDriver(uri, options);
   // The driver for servers has `watch`, because a server sweeps for its clients. So a page that only reads servers does
-  // not load this module here.
+  // not load on-demand.ts here.
   if (driver.watch === undefined) await import("./on-demand.ts");
   return new Connection(driver);
 }
 
 /**
  * Connects to several hosts as one: each sweep, watch and list covers all hosts, and each domain names its host. The
- * options apply to every host; `{ uri, …options }` in place of a URI has options for one host. A host that cannot be reached is
- * retried with back-off, while the other hosts continue.
+ * options apply to every host; `{ uri, …options }` in place of a URI has options for one host. A host that cannot be
+ * reached is retried with back-off, while the other hosts continue.
  *
  * @throws VirstreamError `invalid-argument` without a URI, or when a host is named twice; a host's error from connect(),
  *   with the name of the host, when retrying cannot cure it; and, when no host could be reached, their common error, such

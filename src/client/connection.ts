@@ -91,9 +91,9 @@ export class Connection implements AsyncDisposable {
   }
 
   /**
-   * Runs the watches; `sampling.snapshot()` returns their figures.
+   * The object that runs the watches. Its `snapshot()` returns figures about the watches.
    *
-   * @throws VirstreamError `unsupported` in a page, before its first watch or table has begun
+   * @throws VirstreamError `unsupported` in a page, before the page's first watch or table has begun
    */
   get sampling(): Sampling {
     if (this.#sampling === undefined) {
@@ -123,8 +123,8 @@ export class Connection implements AsyncDisposable {
   }
 
   /**
-   * Resolves at the end of the connection, and never rejects: with undefined after `close()`, or with the error when the
-   * connection ended by itself and will not be opened again.
+   * Resolves at the end of the connection: with undefined after `close()`, or with the error when the connection ended
+   * by itself and will not be opened again. Never rejects.
    */
   get closed(): Promise<VirstreamError | undefined> {
     return this.#board.closed;
@@ -187,8 +187,8 @@ export class Connection implements AsyncDisposable {
   }
 
   /**
-   * A table with the newest record and rates of each domain. It begins at once, and ends with its `close()`, its signal, or the
-   * connection. It has one watch, which shares its sweeps with other watches of the query.
+   * A table with the newest record and rates of each domain. It begins at once. It ends with its `close()`, with its
+   * signal, or with the connection. It has one watch, which shares its sweeps with other watches of the same query.
    *
    * @throws VirstreamError immediately for an invalid query or interval; see checkQuery and checkCadence
    */
@@ -221,9 +221,9 @@ export class Connection implements AsyncDisposable {
 
   /**
    * The records of the given domains, each domain once, in the order of the list. With several hosts, the records are
-   * in the order of the hosts. The counterpart of virDomainListGetStats. A domain that does not exist yields a record
-   * with status `gone`. If domains of several hosts have the same name, this name yields a record of each of these
-   * domains. With `rates: true` it yields rates, as getAllDomainStats() does.
+   * sorted by host first. The counterpart of virDomainListGetStats. A domain that does not exist yields a record with
+   * status `gone`. If domains of several hosts have the same name, this name yields a record of each of these domains.
+   * With `rates: true` it yields rates, as getAllDomainStats() does.
    *
    * @param domains domains of this connection, or uuids or names
    */

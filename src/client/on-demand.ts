@@ -5,8 +5,8 @@
  *
  * This module also exports the driver for servers, tables and the states of a connection, although each page has loaded
  * these already. The reason is that esbuild divides code into files by the set of modules that use it. Without these
- * exports there would be further files, and several compressed files are larger than one. This module and
- * browser-simulated.ts share the same code.
+ * exports there would be further files, and several compressed files are larger than one. For the same reason
+ * browser-simulated.ts exports some of this code, too.
  */
 
 import "./watching.ts";

@@ -149,7 +149,7 @@ export class RateMeter {
     let host = this.#hosts.get(domain.host);
     let history = host?.domains.get(domain.uuid);
     if (status === "gone" || status === "failed") {
-      // A record that has failed may lack the id.
+      // A failed record may lack the domain's id. Only a known id can show that the domain was restarted.
       if (status === "gone" || (domain.id >= 0 && domain.id !== history?.id)) this.forget(domain);
       history?.skip(record.steadyAt);
       // The parameters of a failed record, if it has any, have no meaning for rates.

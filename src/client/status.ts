@@ -14,8 +14,8 @@ export class StatusBoard {
   readonly closed: Promise<VirstreamError | undefined>;
   readonly #driver: Driver;
   /**
-   * The newest states. With several hosts, the keys are URIs, because the name of a host is known only when it has
-   * answered.
+   * The newest state of each host. With several hosts, the keys are URIs, because the name of a host is known only when
+   * the host has answered.
    */
   readonly #states = new Map<string, ConnectionStatus>();
   readonly #readers = new Set<(status: ConnectionStatus) => void>();

@@ -13,8 +13,8 @@ import type { SortOrder, SortValue } from "./table/ranking.ts";
 import type { Ranking, TableRow, TableRows } from "./table/rows.ts";
 
 /**
- * Always the same array, because values() must not return another one while no row changes. Otherwise a page would draw
- * again and again.
+ * The result of values() until TableRows is loaded. It is always the same array, because a page draws again when
+ * values() returns another array.
  */
 const NO_ROWS: readonly TableRow[] = [];
 

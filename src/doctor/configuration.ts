@@ -3,7 +3,7 @@ import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { daemonOf, type SocketPlace } from "../drivers/libvirt/transport/unix.ts";
 
-/** The settings of a daemon that affect virstream, with libvirt's defaults, which are the same for every daemon. */
+/** libvirt's default for each setting of a daemon that affects virstream. Every daemon has the same defaults. */
 export const DEFAULTS = {
   max_client_requests: 5,
   max_workers: 20,
@@ -18,7 +18,7 @@ export type Settings = Readonly<Record<Setting, number>>;
 /** A daemon's configuration file. The daemon reads the file only when the daemon starts. */
 export interface Configuration {
   readonly path: string;
-  /** The settings of the file, and libvirt's defaults for the rest; undefined if this user cannot read the file. */
+  /** Each setting's value in the file, or else libvirt's default; undefined if this user cannot read the file. */
   readonly settings: Settings | undefined;
 }
 

@@ -16,7 +16,7 @@ export interface DaemonFacts {
   readonly keepalive: boolean;
   /** True if the daemon sends an event when a domain starts or stops. */
   readonly events: boolean;
-  /** True if the hypervisor's driver has the statistics call; undefined when all workers for slow calls were busy. */
+  /** True if the hypervisor's driver has the statistics call; undefined when the daemon had no free worker. */
   readonly statistics: boolean | undefined;
 }
 
@@ -44,7 +44,7 @@ const WORKERS_NEEDED = 16;
 /**
  * Asks the daemon about itself. Rejects when the daemon cannot be opened or does not answer.
  *
- * @returns the daemon's answers, and the connections over which they came: two, or one if the daemon admits no other
+ * @returns the daemon's answers, and the connections over which they came: two, or one if the daemon admits only one
  */
 export async function examineDaemon(
   open: OpenConnection,
@@ -52,7 +52,8 @@ export async function examineDaemon(
 ): Promise<{ clients: RpcClient[]; daemon: DaemonFacts }> {
   const began = performance.now();
   const [{ client, facts: hypervisor }, other] = await openTwo(open, timeLimit);
-  // If opening was slow, because of the network or the load, answers will be slow, too. This must not count as silence.
+  // If opening was slow, because of the network or the load, answers will be slow, too. Slow answers must not count as
+  // silence.
   const answerMs = ANSWER_MS + 2 * (performance.now() - began);
   const features = Promise.all([
     client.call(PROCEDURES.supportsFeature, FEATURE_KEEPALIVE),
@@ -70,8 +71,8 @@ export async function examineDaemon(
 }
 
 /**
- * Opens two connections at once, because each takes long over a slow network. After the first one is open, the wait for
- * the second one is short, because the daemon may admit no second one.
+ * Opens two connections at the same time, because opening a connection takes long over a slow network. After the first
+ * connection is open, the wait for the second one is short, because the daemon may admit only one.
  */
 async function openTwo(open: OpenConnection, timeLimit: TimeLimit): Promise<[OpenedDaemon, OpenedDaemon?]> {
   const opened: OpenedDaemon[] = [];
@@ -82,7 +83,7 @@ async function openTwo(open: OpenConnection, timeLimit: TimeLimit): Promise<[Ope
 }
 
 /**
- * Makes the finding for a daemon that could not be asked.
+ * Makes the finding for a daemon that could not be opened, or did not answer.
  *
  * @param reached true if the transport was open, so that neither the network nor ssh is the cause
  */
@@ -169,7 +170,7 @@ export function daemonFindings(address: DaemonAddress, daemon: DaemonFacts): Fin
   return findings;
 }
 
-/** libvirt reports max_client_requests to no client, not even over its admin interface. Only the file shows it. */
+/** libvirt tells max_client_requests to no client, not even over its admin interface. Only the daemon's file has it. */
 function unknownRequests({ uri, configuration }: DaemonAddress): Finding {
   let [why, files, where] = [
     "the configuration of another host cannot be read",

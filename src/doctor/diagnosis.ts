@@ -27,11 +27,11 @@ export interface Case {
    * another client's call.
    */
   readonly askedForMs: number;
-  /** True if its host is simulated, so that there is no more evidence. Default false. */
+  /** True if the guest's host is simulated, so that there is no other evidence. Default false. */
   readonly isSimulated?: boolean;
   /**
-   * Why the virstream server that has the guest did not examine the guest for this client; undefined if it gave no
-   * reason.
+   * Why the virstream server that has the guest did not examine the guest for this client; undefined if the server
+   * gave no reason.
    */
   readonly refusal?: string | undefined;
 }
@@ -94,7 +94,8 @@ function process({ rates: { record }, evidence }: Case): Finding | undefined {
 }
 
 /**
- * Finds a cause in the monitor: it is lost, or a job runs in the guest, or it is busy and the record is incomplete.
+ * Finds a cause in the guest's monitor: libvirt has lost the monitor, or a job runs in the guest, or the monitor is
+ * busy and the record is incomplete.
  */
 function monitor({ rates: { record }, evidence, virsh, askedForMs }: Case): Finding | undefined {
   const { control, job } = evidence ?? {};
@@ -245,7 +246,7 @@ function stopped({ rates: { record }, virsh }: Case): Finding | undefined {
 
 const COMMANDS: Readonly<Record<string, string>> = { paused: "resume", shutoff: "start", pmsuspended: "dompmwakeup" };
 
-/** The reasons why a guest does not run, in words. */
+/** libvirt's words for the reasons why a guest does not run, each with the reason in plain words. */
 const WHY: Readonly<Record<string, string>> = {
   user: "a user paused it",
   unknown: "libvirt does not know why",
@@ -261,7 +262,7 @@ const WHY: Readonly<Record<string, string>> = {
   "starting-up": "it is being started",
 };
 
-/** The guest runs, and its record is complete: checks whether it is slow. */
+/** Says whether a guest is slow. This is the last check: the guest runs, and its record is complete. */
 function slow({ rates, evidence, virsh }: Case): Finding {
   const { record, cpu, vcpus, disks, memory } = rates;
   const problems = slownessOf(rates).map(({ kind, sentence, disk }): [sentence: string, remedy: string] =>

@@ -15,8 +15,8 @@ import { failedFindings, findFailed } from "./stopped-guests.ts";
 import { isSilence, TimeLimit } from "./time-limit.ts";
 
 /**
- * The facts and findings about one URI. A member that the examination could not find out is left out, and a finding
- * says why.
+ * The facts and findings about the host of one URI. A fact that the examination could not find out is left out, and a
+ * finding says why.
  */
 export interface Examination extends Partial<DaemonFacts> {
   readonly uri: string;
@@ -134,7 +134,8 @@ async function examineDomains(
     timeLimit.signal.throwIfAborted();
     return { findings: [listingFinding(VirstreamError.from(error))] };
   }
-  // libvirt's other drivers have no monitors and no balloons, and their statistics call may block on a guest.
+  // Only QEMU's guests are examined. libvirt's other drivers have no monitors and no balloons, and their statistics
+  // call may block on a guest.
   if (hypervisor !== "qemu") return { guests: { running: running.length, examined: 0 }, findings: [] };
   const failed = statistics ? failedFindings(await findFailed(client, timeLimit), uri) : [];
   if (running.length === 0 && statistics) return examineWithoutGuests(client, failed, timeLimit);

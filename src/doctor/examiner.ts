@@ -28,7 +28,7 @@ export class Examiner {
 
   /**
    * @param connection the connection that reads the guests
-   * @param sourceOf returns the URI from which the guests of a host are read, with its credentials
+   * @param sourceOf returns the URI from which the guests of a host are read, and the credentials for this URI
    */
   constructor(connection: Connection, sourceOf: (host: string) => GuestSource) {
     this.#connection = connection;
@@ -54,7 +54,7 @@ export class Examiner {
   /**
    * Examines a guest that the caller already watches.
    *
-   * @param askedForMs how long the guest has been asked already, in ms
+   * @param askedForMs how long virstream has been asking the guest, in ms
    */
   async examineRates(rates: DomainRates, askedForMs: number, signal: AbortSignal): Promise<Diagnosis> {
     const { domain, status } = rates.record;
@@ -67,7 +67,7 @@ export class Examiner {
   /**
    * Makes a diagnosis. On a libvirt host, it collects evidence first.
    *
-   * @param refusal why the server of the guest has not answered
+   * @param refusal why the virstream server that has the guest did not examine it; undefined: there is no reason
    */
   async #diagnose(
     uri: string,

@@ -63,7 +63,7 @@ export interface Finding {
   readonly guests: readonly AffectedGuest[];
 }
 
-/** Makes a finding. It has the usual severity of its id, unless `details` has another one. */
+/** Makes a finding. It has the usual severity of its id, unless `details` has another severity. */
 export function finding(id: FindingId, what: string, details: Partial<Omit<Finding, "id" | "what">> = {}): Finding {
   return { id, severity: FINDINGS[id], what, fix: [], guests: [], ...details };
 }

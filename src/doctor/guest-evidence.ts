@@ -26,7 +26,8 @@ export interface GuestEvidence {
   /** The disks that failed. Only for a guest that was paused because of its storage. */
   readonly diskErrors?: readonly DiskError[];
   /**
-   * The limits that an administrator has set for slow disks, by the name of the disk. A disk without limits is missing.
+   * The limits that an administrator has set for the guest's slow disks, by the name of the disk. A disk without limits
+   * has no entry.
    */
   readonly ioLimits?: ReadonlyMap<string, readonly string[]>;
   /** The statistics of the guest's job. Only for a guest with a job. */
@@ -39,7 +40,7 @@ const TOTAL_MS = 5_000;
 /** How many times a busy monitor is checked again at most, and after how many ms each time. */
 const LOOKS = 5;
 const LOOK_AGAIN_MS = 100;
-/** The most slow disks whose limits are read. */
+/** The limits of at most this many slow disks are read. */
 const MAX_DISKS = 4;
 
 /**
@@ -48,8 +49,8 @@ const MAX_DISKS = 4;
  *
  * @param state the guest's state, from its record
  * @param slowDisks the names of its disks that are slow
- * @param calls the unanswered calls of earlier examinations. While there is one for this guest, no further call is made
- *   that may have to wait for the guest
+ * @param calls the unanswered calls of earlier examinations. While one of these calls is for this guest, no further
+ *   call is made that may have to wait for the guest
  * @throws the signal's reason, when it is aborted
  */
 export async function collectEvidence(

@@ -39,7 +39,7 @@ export interface GuestFacts {
   readonly error?: VirstreamError;
 }
 
-/** A monitor that has been busy for this long is a finding. Every normal query makes it busy for some ms. */
+/** A monitor that has been busy for this many ms is a finding. A normal query makes the monitor busy for some ms. */
 export const BUSY_MS = 1_000;
 
 const LISTING_MS = 2_500;
@@ -73,8 +73,8 @@ export async function findShutOff(client: RpcClient, timeLimit: TimeLimit): Prom
  * while it destroys a guest. So each connection has one call in flight, and is not used again if that call gets no
  * answer. This way each connection blocks at most one worker of the daemon.
  *
- * @param clients connections for the calls; nothing else may use them until it returns
- * @param what with `monitors`, makes only quick calls, which a daemon answers even when its normal workers are all busy
+ * @param clients connections for the calls; nothing else may use them until this function returns
+ * @param what with `monitors`, only quick calls are made, which a daemon answers even when its normal workers are busy
  * @returns the guests in the same order; a guest that was not reached is unchanged
  */
 export async function examineGuests(
@@ -172,7 +172,7 @@ export function readBalloon(xml: string): Balloon | undefined {
   return { model: element[1]!, periodS: Number(period ?? 0) };
 }
 
-/** The time between two reports of a guest's memory that the suggested command sets, in seconds. */
+/** The suggested command makes a guest report its memory once in this many seconds. */
 const PERIOD_S = 10;
 
 /** The findings about the guests. */

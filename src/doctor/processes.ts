@@ -13,7 +13,7 @@ export interface GuestProcess {
  */
 const AGAIN_MS = 300;
 /**
- * How many processes are read at the same time, because a host may have more processes than the number of files that
+ * At most this many processes are read at the same time. A host may have more processes than the number of files that
  * this process may open.
  */
 const AT_ONCE = 64;
@@ -41,8 +41,8 @@ export async function guestProcesses(): Promise<Map<string, GuestProcess>> {
 }
 
 /**
- * Reads the state of a process. In the file, it follows the name of the program, which is in parentheses and may itself
- * contain parentheses.
+ * Reads the state of a process. In the file `stat`, the state follows the name of the program, which is in parentheses
+ * and may itself contain parentheses.
  */
 async function stateOf(pid: number): Promise<string> {
   return /\) (\S)[^)]*$/.exec(await read(`/proc/${pid}/stat`))?.[1] ?? "";

@@ -15,12 +15,12 @@ export interface GuestSource {
   readonly token?: string;
   /** The certificates of the authorities to trust for wss:, in PEM. Default: Node's own list. */
   readonly ca?: string;
-  /** The certificate and its key, in PEM, for a server that asks for one. */
+  /** The client's certificate and its key, in PEM, for a server that asks for a certificate. */
   readonly cert?: string;
   readonly key?: string;
 }
 
-/** The most characters of a server's reason that are shown. */
+/** At most this many characters of a server's reason are shown. */
 const MAX_REASON = 200;
 
 /**
@@ -63,7 +63,7 @@ export async function askServer(
   }
 }
 
-/** Returns the reason in an answer that is no diagnosis. Undefined for a server without diagnoses: it answers 404. */
+/** Returns the reason in an answer that is no diagnosis. Undefined for a 404: that server has no diagnoses. */
 function reasonOf({ statusCode, headers }: IncomingMessage, text: string): string | undefined {
   if (statusCode === 404 || !headers["content-type"]?.startsWith("text/plain")) return undefined;
   return text.split("\n")[0]!.slice(0, MAX_REASON) || undefined;

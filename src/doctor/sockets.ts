@@ -15,9 +15,9 @@ import type { TimeLimit } from "./time-limit.ts";
 export interface SocketFact {
   readonly path: string;
   readonly state: SocketState;
-  /** True if virstream uses it: it is the first open one. */
+  /** True if virstream uses this socket, because it is the first that accepts connections. */
   readonly used: boolean;
-  /** The system's error code, if it is not open: e.g. `EACCES`. */
+  /** The system's error code, if the socket accepts no connection: e.g. `EACCES`. */
   readonly error?: string;
 }
 

@@ -1,10 +1,11 @@
 import { VirstreamError } from "../model/error.ts";
 
 /**
- * How long libvirt may let a call wait for the job of a guest, in ms. The wait itself is 30 s; the rest is a margin.
+ * How long libvirt may let a call wait for the job of a guest, in ms. libvirt's own limit is 30 s; the rest is a
+ * margin.
  */
 const JOB_WAIT_MS = 60_000;
-/** At most this many calls may be unanswered within JOB_WAIT_MS, because each may occupy a worker of a daemon. */
+/** At most this many calls of the last JOB_WAIT_MS may be unanswered, as each may occupy a worker of a daemon. */
 const MAX_UNANSWERED = 4;
 
 /**
@@ -26,7 +27,7 @@ export class UnansweredCalls {
     this.#since.set(uuid, performance.now());
     const answered = (): void => void this.#since.delete(uuid);
     call.then(answered, (error) => {
-      // The examination has ended, but the daemon may still work on the call.
+      // `connection-closed` only means that the examination has ended. The daemon may still work on the call.
       if (VirstreamError.from(error).code !== "connection-closed") answered();
     });
     return call;

@@ -19,8 +19,8 @@ export interface Column {
    */
   readonly width: number;
   /**
-   * When a line has no room for all columns, those with the highest rank are left out first. Columns of rank 0 always
-   * stay.
+   * When a line has no room for all columns, the columns with the highest rank are left out first. Columns of rank 0
+   * always stay.
    */
   readonly rank: number;
   /** True for a text, which is aligned to the left and sorted from A to Z; false for a number. */
@@ -29,7 +29,7 @@ export interface Column {
   readonly group?: KnownGroup;
   /** The unit of the column's values, for the header of CSV. */
   readonly unit?: string;
-  /** The key that sorts the screen by this column; undefined if the screen does not have the column. */
+  /** The key on the keyboard that sorts the screen by this column; undefined if the screen lacks the column. */
   readonly key?: string;
   /** True if tables show the column only when the user names it. */
   readonly optional?: true;
@@ -44,7 +44,7 @@ const NAME_WIDTH = 12;
 
 type Look = Pick<Column, "width" | "rank"> & Partial<Pick<Column, "group" | "unit" | "key" | "optional">>;
 
-/** A column of numbers. */
+/** Makes a column of numbers. */
 export function numberColumn<Of extends Value>(
   name: string,
   title: string,
@@ -55,7 +55,7 @@ export function numberColumn<Of extends Value>(
   return { name, title, ...look, isText: false, value, text: (line) => known(value(line), words) };
 }
 
-/** A column of texts. */
+/** Makes a column of texts. */
 export function textColumn(
   name: string,
   title: string,
@@ -83,7 +83,7 @@ export const IDENTITY: readonly Column[] = [
 
 const OPTIONAL = { rank: 20, optional: true } as const;
 
-/** Further columns that tables can have. The last one says why a record is incomplete. */
+/** Further columns that tables can have. The last column says why a record is incomplete. */
 export const EXTRA: readonly Column[] = [
   textColumn("state", "STATE", { ...OPTIONAL, width: 9, group: "state" }, ({ row }) => row.record.state?.state),
   textColumn("reason", "REASON", { ...OPTIONAL, width: 12, group: "state" }, ({ row }) => row.record.state?.reason),
@@ -150,7 +150,7 @@ export function screenColumn(name: string): Column | undefined {
   return SCREEN_COLUMNS.find((column) => column.name === name);
 }
 
-/** Returns functions that write counters: for people, or, if `raw` is true, in libvirt's units. */
+/** Returns functions that write counters as texts: for people, or, if `raw` is true, in libvirt's units. */
 export function counterWords(raw: boolean) {
   const words = (narrow: (value: number) => string) => (raw ? String : (value: Value) => narrow(Number(value)));
   return {

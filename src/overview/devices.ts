@@ -11,9 +11,9 @@ import {
 import type { GuestLine } from "./line.ts";
 import { narrowBytes, narrowCount, narrowMs, percent } from "./quantity.ts";
 
-/** The kinds of devices that have lines of their own. */
+/** The kinds of devices that can have lines of their own in a table of guests. */
 export const DEVICES = ["disk", "nic", "vcpu"] as const;
-/** A kind of device that has lines of its own. */
+/** A kind of device that can have lines of its own in a table of guests. */
 export type Device = (typeof DEVICES)[number];
 
 type Rate = (line: GuestLine) => number | undefined;
@@ -117,7 +117,7 @@ export function deviceColumns(device: Device, counters: boolean, raw: boolean): 
   return [...IDENTITY, ...(counters ? deviceCounters(device, raw) : DEVICE_RATES[device]), ...EXTRA];
 }
 
-/** A line for each device of a guest. */
+/** The lines of a guest's devices of one kind, one line for each device. */
 export function deviceLines(line: GuestLine, device: Device): GuestLine[] {
   const { disks, interfaces, vcpus } = line.row.rates;
   switch (device) {
@@ -130,7 +130,7 @@ export function deviceLines(line: GuestLine, device: Device): GuestLine[] {
   }
 }
 
-/** The beginning of the keys that the parameters of the line's device have. */
+/** How the keys of a device's parameters begin, e.g. `block.0`; undefined if the line is of the guest as a whole. */
 function prefixOf({ disk, nic, vcpu }: GuestLine): string | undefined {
   if (disk !== undefined) return `block.${disk.index}`;
   if (nic !== undefined) return `net.${nic.index}`;

@@ -15,7 +15,7 @@ export interface Diagnosis {
   readonly remedy: readonly string[];
 }
 
-/** A diagnosis in the form of an answer of `/why`. */
+/** The JSON text of a diagnosis, as a server sends it in answer to a request of its path `/why`. */
 export function diagnosisJson({ domain: { uuid, name, id, host }, ...rest }: Diagnosis): string {
   return JSON.stringify({ domain: { uuid, name, id, host }, ...rest });
 }

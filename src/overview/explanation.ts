@@ -30,7 +30,7 @@ export function whyCommand({ row: { domain } }: Pick<GuestLine, "row">, uri: str
 }
 
 /**
- * What is wrong with a guest in trouble, and the command that helps, in one sentence each.
+ * What is wrong with a guest in trouble, in one sentence, and then the command that finds out why.
  *
  * @param uri of the guest's host
  * @param options further words of the command, with a space before each

@@ -1,6 +1,6 @@
 /**
- * Leaves out columns until the others fit. It begins with the highest rank and, within a rank, with the last column.
- * Columns of rank 0 stay.
+ * Leaves out columns until the remaining ones fit. It leaves out the highest rank first and, within a rank, the
+ * last column first. Columns of rank 0 stay.
  *
  * @param columns the array is changed in place
  * @param fits returns true if the remaining columns have room; `rank` is the highest rank among them

@@ -23,7 +23,7 @@ export interface Totals {
    */
   readonly usedBytes: number;
   readonly assignedBytes: number;
-  /** True if some guest has no report, so that the memory of its process counts as used. */
+  /** True if at least one guest does not report its memory, so that the memory of its process counts as used. */
   readonly isUsedEstimated: boolean;
 }
 
@@ -36,18 +36,18 @@ export interface ListView {
   readonly filter: string;
 }
 
-/** The view after the user has chosen a column. If the list is already sorted by it, the order is reversed. */
+/** The order after the user has chosen a column. If this column already sorts the list, the order is reversed. */
 export function sortedBy(view: ListView, sort: string): Pick<ListView, "sort" | "ascending"> {
   return { sort, ascending: view.sort === sort ? !view.ascending : screenColumn(sort)?.isText === true };
 }
 
-/** A guest that recently left or got into trouble. */
+/** A recent event: a guest left, or got into trouble. */
 interface Incident {
   readonly text: string;
   readonly at: number;
 }
 
-/** What the list remembers of a guest that was recently slow. */
+/** What the list remembers of a guest that was recently slow: when it was slow first and last, and how. */
 interface SlowMemory {
   readonly first: number;
   readonly last: number;
@@ -71,7 +71,7 @@ const INCIDENTS: Readonly<Record<TroubleKind, string>> = {
 };
 /** The list shows a guest as slow once it has been slow for this many ms. So the list does not flicker. */
 const SLOW_AFTER_MS = 3_000;
-/** The list shows a slow guest as slow until it has not been slow for more than this many ms. */
+/** The list shows a guest as slow until more than this many ms have passed since the guest was last slow. */
 const WELL_AFTER_MS = 10_000;
 /** How many guests are judged in one step of `updating`. */
 const STEP = 500;
@@ -79,8 +79,8 @@ const INCIDENT_MS = 600_000;
 const MAX_INCIDENTS = 50;
 
 /**
- * The guests of a table with a verdict on each: what is wrong, and since when. Also the absent hosts, and the guests
- * that recently left or failed. It writes nothing and has no timer.
+ * The guests of a table with a verdict on each: what is wrong, and since when. The list also has the absent hosts, and
+ * the guests that recently left or failed. It prints nothing and has no timer.
  */
 export class GuestList {
   readonly #now: () => number;
@@ -94,7 +94,7 @@ export class GuestList {
   #hostNames: string[] = [];
   #begun = false;
   #sums = new Sums();
-  /** The lines of the last view; undefined: they must be sorted again. */
+  /** The lines that lines() returned last, with their view; undefined: the lines must be sorted again. */
   #sorted: { readonly view: ListView; readonly lines: readonly Line[] } | undefined;
 
   /**
@@ -107,10 +107,10 @@ export class GuestList {
     this.#slowAfterMs = slowAfterMs;
   }
 
-  /** Takes the state of the table at the end of a tick. */
+  /** Takes the rows and the hosts of the table at the end of a tick. */
   update(rows: readonly TableRow[], absent: readonly Absent[], hosts: readonly string[]): void {
     for (const _ of this.updating(rows, absent, hosts)) {
-      // All steps at once.
+      // Runs all steps one after the other.
     }
   }
 
@@ -231,7 +231,7 @@ export class GuestList {
     const { kind } = line.verdict;
     const name = nameOf(record.domain);
     if (known?.kind !== kind || known?.name !== name) this.#memory.set(key, { name, kind, since: line.since });
-    // The first update has no earlier state, so it shows no incident.
+    // The first update has no earlier state to compare with, so it adds no incident.
     if (kind === undefined) this.#incidents.delete(key);
     else if (known?.kind !== kind && this.#begun) this.#incident(key, `${printable(name)} ${INCIDENTS[kind]}`, now);
     return line;

@@ -40,8 +40,8 @@ export class LatestDiagnosis<Guest> {
   }
 
   /**
-   * Cancels the examination under way, and drops the diagnosis: the guest is well, or no longer on the screen. What is wrong
-   * with it later may be something else.
+   * Cancels the examination under way, and drops the diagnosis. Call it when the guest is well, or is no longer on the
+   * screen. What is wrong with the guest later may be something else.
    */
   forget(): void {
     this.#running?.abort();
@@ -56,8 +56,8 @@ export class LatestDiagnosis<Guest> {
     const result = await this.#explain(guest, running.signal).catch(() => undefined);
     if (result !== undefined) last.result = result;
     this.#running = undefined;
-    // Called also after a cancelled examination: its end lets the examination of the guest begin that is on the screen
-    // now.
+    // Also called after a cancelled examination. The caller then asks again, and so the examination of the guest that
+    // is on the screen now can begin.
     this.#onChange();
   }
 }

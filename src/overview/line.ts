@@ -12,7 +12,7 @@ export interface GuestLine {
   readonly key: string;
   readonly row: TableRow;
   readonly verdict: Verdict;
-  /** Since when its record has been incomplete, or its state has shown trouble, in ms of the list's clock. */
+  /** When the guest's record became incomplete, or its state began to show trouble, in ms of the list's clock. */
   readonly since: number;
   /** The device of this line: at most one of the three. */
   readonly disk?: DiskRates;
@@ -47,7 +47,7 @@ export function judged(
   return { key: row.key, row, verdict: verdict.bad ? verdictOf(row.record, now - since) : verdict, since };
 }
 
-/** A row of a recording at a moment, in ms since 1970: its age is the time from the record to this moment. */
+/** A row of a recording at a moment, in ms since 1970. The row's age is the time from its record to this moment. */
 export function recordedRow(rates: DomainRates, at: number): TableRow {
   const { record } = rates;
   return new TableRow(domainKey(record.domain), record, rates, false, () => at - record.sampledAt + record.steadyAt);

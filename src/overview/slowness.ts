@@ -12,7 +12,7 @@ const STEAL_PERCENT = 10;
  */
 const SLOW_MS = 50;
 
-/** The resource of its host for which a running guest waits. */
+/** A resource of the host for which a running guest waits, and how long it waits. */
 export interface Slowness {
   readonly kind: "disk" | "steal";
   /** The words for the guest's status: `SLOW DISK`, `STEAL 48%`. */

@@ -110,7 +110,7 @@ class Page {
       let connection: Connection;
       try {
         connection = await this.#access.open(({ message }) => {
-          // The driver calls this after a loss, too, but then the status already reports the loss.
+          // Also called after a connection is lost, but then the connection's status already reports the loss.
           if (this.#connection === undefined) this.#notice.show("amber", "Connecting", message);
         });
       } catch (error) {
@@ -220,7 +220,7 @@ class Page {
     this.#showGuest();
   }
 
-  /** True while the page is visible, and not paused or at its end. */
+  /** True while the page is visible and not paused, and its watch has not ended by itself. */
   get #seen(): boolean {
     return document.visibilityState === "visible" && !this.#paused && this.#end === undefined;
   }

@@ -10,8 +10,8 @@ import { type CheckArguments, parseCheck } from "./arguments.ts";
 import { lineOf, STATUS, type Verdict, verdictOf } from "./verdict.ts";
 
 /**
- * The errors that mean that the source itself is down: the status is then critical. After other errors it is unknown,
- * because they mean only that the check could not examine the source.
+ * The errors that mean that the source itself is down: the status is then critical. After other errors the status is
+ * unknown, because these errors mean only that the check could not examine the source.
  */
 const DOWN: readonly ErrorCode[] = ["socket-missing", "connection-refused", "connection-lost", "connect-timeout"];
 

@@ -17,8 +17,8 @@ type OtherEvent = Exclude<WatchEvent, { type: "record" }>;
 /** Turns records and events into text as they come. It prints nothing itself; a text may be empty. */
 export abstract class Format {
   /**
-   * True if the format has a text for every event. If it has not, stderr reports gaps, states, and domains that are
-   * gone.
+   * True if the format has a text for every event. If false, notices on stderr report gaps, states, and domains that
+   * are gone.
    */
   readonly hasAllEvents: boolean = false;
 
@@ -109,7 +109,7 @@ class LineTable extends Format {
   readonly #columns: readonly Column[];
   readonly #colours: boolean;
   readonly #recorded: boolean;
-  /** The guests in trouble, by their keys: the kind of the trouble, and since when it lasts, in ms. */
+  /** The guests in trouble, by their keys: the kind of the trouble, and when it began, in ms of the steady clock. */
   readonly #troubles = new Map<string, { readonly kind: TroubleKind; readonly since: number }>();
 
   constructor(columns: readonly Column[], colours: boolean, recorded: boolean) {

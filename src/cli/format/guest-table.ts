@@ -123,7 +123,7 @@ export abstract class GuestTable extends Format {
 
 /** The form of a table. */
 export interface TextLook {
-  /** The width of the terminal in cells; undefined if the output is no terminal, which gets all columns. */
+  /** The width of the terminal in cells; undefined if the output is no terminal: the table then has all columns. */
   readonly cells: number | undefined;
   readonly colours: boolean;
 }

@@ -76,7 +76,7 @@ export class Notices {
     const key = domainKey(domain);
     const reported = this.#complaints.get(key);
     this.#complaints.delete(key);
-    // The domain's last record has already been reported as gone.
+    // The notice about the domain's last record has already said that the domain is gone.
     if (reported?.startsWith(`domain ${nameOf(domain)}: gone`)) return undefined;
     return `domain ${nameOf(domain)} of ${domain.host} is gone`;
   }
@@ -95,7 +95,7 @@ export class Notices {
     if (state === "removed") this.#troubled.delete(host);
     else if (state !== "connected") this.#troubled.add(host);
     else if (!this.#troubled.delete(host)) return undefined;
-    // A host that refuses the watch is absent, too, and is not tried again.
+    // The state of a host that refuses the watch is also `degraded`, but virstream does not try this host again.
     const again = state === "degraded" && event.error?.retryable === true ? ", and is tried again" : "";
     return sourceText(host ?? this.#source, STATE_WORDS[state] + again, event.error);
   }

@@ -25,7 +25,7 @@ export function summaryOf(command: Command): string {
   return new RegExp(`^  ${command} +(.+)$`, "m").exec(HELP[""])![1]!;
 }
 
-/** The text after the program's name in the first line, such as `get [URI]... [OPTION]...`. */
+/** The text after the program's name in the first line of a help text, such as `get [URI]... [OPTION]...`. */
 export function usageOf(command: Command | ""): string {
   return /^Usage: virstream (.*)$/m.exec(HELP[command])![1]!;
 }

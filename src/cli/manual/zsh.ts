@@ -1,7 +1,7 @@
 import { brief, type CompletedCommand, type Words } from "./commands.ts";
 
 /**
- * Makes the completion script for zsh: save it as _virstream in a folder of \`fpath\`, or source it after \`compinit\`.
+ * Makes the completion script for zsh: save it as _virstream in a folder of `fpath`, or source it after `compinit`.
  */
 export function zshScript(commands: readonly CompletedCommand[]): string {
   const list = commands.map(({ name, summary }) => `    ${described(name, summary)}`);

@@ -160,7 +160,7 @@ export function parseServe(args: readonly string[]) {
     tokenFile: values["token-file"],
     /** The file with the token for the virstream servers among the URIs. */
     sourceTokenFile: values["source-token-file"],
-    /** The file with the certificates of the authorities to trust for these servers. */
+    /** The file with the certificates of the authorities to trust for the virstream servers among the URIs. */
     caFile: values.ca,
     requireSource: values["require-source"] ?? false,
     /** The file that has tokens by their hashes, and says what each token may read. */
@@ -173,7 +173,7 @@ export function parseServe(args: readonly string[]) {
     origins: values.origin ?? [],
     trustedProxies: values["trusted-proxy"] ?? [],
     logLevel: choice("--log-level", values["log-level"] ?? "info", LOG_LEVELS),
-    /** Undefined: the kind of stderr decides. */
+    /** Undefined: text if stderr is a terminal or systemd's journal, otherwise JSON. */
     logFormat:
       values["log-format"] === undefined ? undefined : choice("--log-format", values["log-format"], LOG_FORMATS),
     /** True to serve the live page, too. */
@@ -226,7 +226,7 @@ function parseListen(option: string, listen = "", defaultPort: number): { host: 
   return { host, port };
 }
 
-/** True if two servers could not listen at both places. */
+/** True if both places are the same, so that only one server could listen there. */
 function isSame(one: Place, other: Place): boolean {
   if ("socketPath" in one || "socketPath" in other) {
     return "socketPath" in one && "socketPath" in other && one.socketPath === other.socketPath;

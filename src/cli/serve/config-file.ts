@@ -13,7 +13,7 @@ export const SOURCES = "sources";
 export const LIMITS = "limits";
 /** The options that only the command line can have, and no file. */
 const ONLY_GIVEN = ["config", "check", "print-config"];
-/** Options of the file that count only if a variable of the environment is not set: the option, and this variable. */
+/** Options of the file that count only if a variable of the environment is not set, each with its variable. */
 const FROM_ENVIRONMENT: Readonly<Record<string, string>> = { "token-file": "VIRSTREAM_TOKEN" };
 
 /** Options that the environment may also set, each with its variable and its possible values. */
@@ -123,7 +123,7 @@ function made(
   const uris = args.uris.length > 0 ? args.uris : sources;
   const { minIntervalMs = limits.minIntervalMs ?? DEFAULT_SERVER_LIMITS.minIntervalMs } = args;
   const all = { ...limits, minIntervalMs };
-  // The shortest interval is already one of the limits.
+  // `min-interval` is left out here, because the limits already contain it.
   const given = Object.entries(parseOptions(argv, SERVE_OPTIONS).values).filter(
     ([name]) => isOption(name) && name !== "min-interval",
   );

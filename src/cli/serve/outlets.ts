@@ -10,7 +10,7 @@ import type { ServeArguments } from "./arguments.ts";
 import type { ServeLog } from "./log.ts";
 import { Outage } from "./outage.ts";
 
-/** An outlet, as the log names it. */
+/** An outlet (NATS, or an OpenTelemetry collector), as the log names it. */
 type Outlet = { readonly outlet: "nats" | "otlp"; readonly url: string };
 
 /** Logs when an outlet starts, when it begins to fail, and when it works again. */

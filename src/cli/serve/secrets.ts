@@ -6,7 +6,7 @@ import { readTokens } from "../token/token-file.ts";
 import type { ServeArguments } from "./arguments.ts";
 import type { ServeLog } from "./log.ts";
 
-/** The file of `--tls-client-ca`, in error messages. */
+/** What error messages call the file of `--tls-client-ca`. */
 const CLIENT_CA = "file of clients' authorities";
 /** The name of the token of `--token-file` in the list, which also has the tokens of `--tokens`. */
 const MAIN = "token-file";

@@ -80,7 +80,7 @@ export async function serve(argv: readonly string[], signal: AbortSignal): Promi
     if (thrown instanceof UsageError || signal.aborted) throw thrown;
     log.fail("failed", thrown);
   } finally {
-    // Lines that wait for a reader that has stopped would keep the process alive.
+    // If the reader of stderr has stopped, the lines that wait for it would keep the process alive.
     if (!(await log.end())) process.exit(code);
   }
   return code;

@@ -10,7 +10,7 @@ import { Outage } from "./outage.ts";
 /** How often the server's health is checked for the log, in ms. */
 const HEALTH_CHECK_MS = 1_000;
 
-/** Logs which hosts are absent at first, and each change of a connection. */
+/** Logs which hosts are absent at first, and then each change of a host's state. */
 export async function logStatus(connection: Connection, log: ServeLog): Promise<void> {
   const sources = new Map<string | undefined, { readonly outage: Outage; wasThere: boolean }>();
   const say = ({ state, host, uri, error }: ConnectionStatus): void => {

@@ -42,9 +42,9 @@ export function initialState(intervalMs: number): ScreenState {
 const INTERVALS = [250, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000];
 
 /**
- * The state after a key.
+ * Returns the state after the user has pressed a key.
  *
- * @param keys the keys that identify the lines, in the order of the lines
+ * @param keys the keys by which the list identifies its lines, in the order of the lines
  * @param pageRows how many lines the list shows
  */
 export function press(state: ScreenState, key: Key, keys: readonly string[], pageRows: number): ScreenState {
@@ -94,7 +94,7 @@ export function press(state: ScreenState, key: Key, keys: readonly string[], pag
   return column === undefined ? state : { ...state, ...sortedBy(state, column.name) };
 }
 
-/** The state after a key while the user types a filter. */
+/** Returns the state after the user has pressed a key while typing a filter. */
 function type(state: ScreenState, { name, sequence, ctrl }: Key): ScreenState {
   if (name === "return" || name === "enter") return { ...state, typing: false };
   if (name === "escape") return { ...state, typing: false, filter: "" };

@@ -138,9 +138,9 @@ export function summaryLine(list: GuestList, state: ScreenState, time: string, c
 }
 
 /**
- * The text says what is wrong with the selected guest, and which command helps. If nothing is wrong, the text says this
- * about a slow guest: the selected guest if it is slow, otherwise the first slow guest. If no guest is slow, the text
- * says what happened lately.
+ * Returns a text that says what is wrong with the selected guest, and which command helps. If nothing is wrong, the
+ * text says this about a slow guest: the selected guest if it is slow, otherwise the first slow guest. If no guest is
+ * slow, the text says what happened lately.
  */
 function explanation(list: GuestList, line: Line | undefined, textOf: (line: GuestLine) => string): string {
   const [incident] = list.incidents;

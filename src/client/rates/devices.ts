@@ -3,7 +3,7 @@ import type { DeviceKeys } from "./layout.ts";
 import { compare, type Devices, finite, meanMs, type Pair, percentOf, perSecond } from "./sample.ts";
 
 /**
- * The increase of each counter of the device whose rates are being computed. Every device uses this one array again.
+ * The increase of each counter of the device whose rates are being computed. All devices use this array in turn.
  */
 const steps = new Float64Array(8);
 

@@ -82,9 +82,9 @@ export interface DiskRates {
   readonly flushesPerSecond: number | undefined;
   /** The mean time of a read that was completed in the interval, in ms; undefined when there was no such read. */
   readonly readLatencyMs: number | undefined;
-  /** The mean time of a write, in ms; undefined when there was no write. */
+  /** The mean time of a write in the same interval, in ms; undefined when there was no write. */
   readonly writeLatencyMs: number | undefined;
-  /** The mean time of a flush, in ms; undefined when there was no flush. */
+  /** The mean time of a flush in the same interval, in ms; undefined when there was no flush. */
   readonly flushLatencyMs: number | undefined;
 }
 
@@ -107,9 +107,9 @@ export interface InterfaceRates {
 }
 
 /**
- * The memory of a domain. Sizes need this record only; rates compare two reports of the guest. The used and total
- * memory, swapping and page faults come from the guest's own report. They are known only if the guest has a balloon
- * driver, and the domain has a period for its memory statistics. `guestAgeMs` is the age of the guest's report.
+ * The memory of a domain. Sizes come from the newer record alone; rates compare two reports of the guest. The used and
+ * total memory, swapping and page faults come from the guest's own report. They are known only if the guest has a
+ * balloon driver, and the domain has a period for its memory statistics. `guestAgeMs` is the age of the guest's report.
  */
 export interface MemoryRates {
   /** The memory that the host lets the guest have at present: the balloon's size. */
@@ -127,7 +127,7 @@ export interface MemoryRates {
   readonly usedPercent: number | undefined;
   /** When the guest reported, in ms since 1970 by the host's clock, exact to the second. */
   readonly guestUpdatedAt: number | undefined;
-  /** The age of that report when the record was sampled, in ms; 0 when the host's clock is ahead of ours. */
+  /** The age of that report at `sampledAt` of the record, in ms; 0 if the report has a later time than `sampledAt`. */
   readonly guestAgeMs: number | undefined;
   /**
    * The time between the guest's last two reports, in ms. The four rates below are means over this time. Undefined

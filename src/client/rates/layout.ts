@@ -3,7 +3,7 @@ import { ParamType, type Schema } from "../../model/schema.ts";
 /** The parts of a domain that have counters. */
 export type Part = "cpu" | "vcpus" | "disks" | "interfaces";
 
-/** The counters of each part. Arrays of positions, values and increases have the same order. */
+/** The counters of each part. The arrays of their positions, values and increases have the order of these lists. */
 const CPU_COUNTERS = ["cpu.time", "cpu.user", "cpu.system"];
 const GUEST_COUNTERS = ["balloon.swap_in", "balloon.swap_out", "balloon.major_fault", "balloon.minor_fault"];
 const DEVICE_COUNTERS: Readonly<Record<string, readonly string[]>> = {

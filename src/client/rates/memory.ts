@@ -47,8 +47,7 @@ export class GuestReport {
   }
 
   /**
-   * The ms between two reports; NaN if only one of them has a date of the host, or if the wall clock was set between
-   * them.
+   * The ms between two reports; NaN if the host dated only one of them, or if the wall clock was set between them.
    */
   #since(before: GuestReport): number {
     const stepMs = Math.abs(this.#wallAhead - before.#wallAhead);

@@ -105,8 +105,8 @@ interface Entry {
 }
 
 /**
- * The rows of a table: a sink of a feed. It has no timer, and cannot fall behind, because it keeps only the newest row
- * of each domain, and the keys of the rows that have changed since the last tick.
+ * The rows of a table, which the events of a feed keep up to date. It has no timer, and cannot fall behind, because it
+ * keeps only the newest row of each domain, and the keys of the rows that have changed since the last tick.
  */
 export class TableRows implements WatchSink {
   readonly #options: RowsOptions;
@@ -127,7 +127,7 @@ export class TableRows implements WatchSink {
     this.#options = options;
   }
 
-  /** Opens a feed and joins it: the feed first sends its state, then its events. Returns a function that leaves it. */
+  /** Opens and joins a feed, which first sends its state and then its events. Returns a function that leaves it. */
   follow(open: () => Feed): () => void {
     try {
       const feed = open();

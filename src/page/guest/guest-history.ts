@@ -3,7 +3,7 @@ import { entryOf } from "../../driver/memo.ts";
 
 /** How many samples are kept: one per second for the five minutes that a chart shows. */
 const MOST_SAMPLES = 301;
-/** The most lines of a chart. A vCPU has one line; a disk or an interface has two. Tables show all of these devices. */
+/** A chart has at most this many lines: one for each vCPU, two for each disk or interface. Tables show all devices. */
 const MOST_LINES = 32;
 
 /** The charts of a guest. */
@@ -26,7 +26,7 @@ export class GuestHistory {
     return this.#charts.get(chart)!;
   }
 
-  /** Takes a record's rates. A record that it already has, or that is older, adds nothing. */
+  /** Takes a record's rates. A record that is not newer than the newest sample adds nothing. */
   take(rates: DomainRates): void {
     const at = rates.record.sampledAt / 1_000;
     if (at <= (this.times.at(-1) ?? 0)) return;

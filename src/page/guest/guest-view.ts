@@ -146,7 +146,7 @@ export class GuestView {
   /**
    * Takes samples that are older than the newest record, for the charts.
    *
-   * @param jumped true if the charts have samples of another time
+   * @param jumped true if the charts have samples of another time, which are then dropped
    */
   fill(samples: readonly DomainRates[], jumped: boolean): void {
     if (jumped) {

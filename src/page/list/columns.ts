@@ -11,12 +11,13 @@ export interface PageColumn {
   /** The least width, in pixels. */
   readonly width: number;
   /**
-   * If there is no room for all columns, those with the highest rank are left out first. Columns of rank 0 always stay.
+   * If there is no room for all columns, the columns of the highest rank are left out first. Columns of rank 0 always
+   * stay.
    */
   readonly rank: number;
   readonly isText: boolean;
   readonly group: KnownGroup | undefined;
-  /** The column that every list has; undefined for `trend`, which only the page has. */
+  /** The column of the same name in SCREEN_COLUMNS; undefined for `trend`, which only the page has. */
   readonly of: Column | undefined;
 }
 

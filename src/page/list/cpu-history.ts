@@ -13,8 +13,8 @@ interface Ring {
 }
 
 /**
- * The last samples of the CPU of each guest. The samples of a guest need 240 bytes. Those of a guest that has left are
- * deleted.
+ * The last samples of the CPU of each guest. The samples of one guest need 240 bytes. When a guest has left, its
+ * samples are deleted.
  */
 export class CpuHistory {
   readonly #rings = new Map<string, Ring>();

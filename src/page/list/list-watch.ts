@@ -106,7 +106,8 @@ export class ListWatch {
     );
     this.#table = table;
     this.#waits = this.#list.begun;
-    // When the table is ready, each host was swept once. An interval later each was swept twice, so there are rates.
+    // When the table is ready, each host was swept once. TWO_SWEEPS intervals later, each host was swept twice, so
+    // there are rates.
     if (this.#waits) {
       const takeOver = (): void => {
         setTimeout(() => this.#takeOver(table), TWO_SWEEPS * this.intervalMs);
@@ -119,7 +120,7 @@ export class ListWatch {
   }
 
   /**
-   * Takes a moment of a recording in place of the state of a watch.
+   * Shows a moment of a recording in place of the records of a watch.
    *
    * @param jumped true if this moment does not follow the moment before, so that the list must forget earlier moments
    */

@@ -19,7 +19,8 @@ export class Sparkline {
   }
 
   /**
-   * Draws samples, the oldest first; NaN leaves a hole. The full height is one processor, or the largest sample if that is more.
+   * Draws samples, the oldest first; NaN leaves a hole. The full height is one processor, or the largest sample if that
+   * is more than one processor.
    */
   draw(samples: readonly number[]): void {
     const top = samples.reduce((most, each) => (Number.isNaN(each) ? most : Math.max(most, each)), 100);

@@ -9,9 +9,9 @@ import type { Absent, DomainStatsRecord } from "../../model/record.ts";
 import { SCREEN_GROUPS } from "../../overview/columns.ts";
 import { recordedRow } from "../../overview/line.ts";
 
-/** How many sweeps of one guest are under way at a time. */
+/** At most this many sweeps of one guest are under way at a time. */
 const AHEAD = 8;
-/** The most samples that a step of the replay reads for the charts. */
+/** A step of the replay reads at most this many samples for the charts. */
 const SAMPLES_PER_STEP = 12;
 /** How much time the charts show, in ms. */
 const CHART_MS = 300_000;

@@ -6,7 +6,7 @@ import { recordedRow } from "../../overview/line.ts";
 import { GuestSamples, guestsAt, type Moment, newestOf } from "./moments.ts";
 import { TimeBar } from "./time-bar.ts";
 
-/** The time between two moments while the replay plays, in ms. */
+/** While the replay plays, it shows another moment after this many ms of real time. */
 const TICK_MS = 1_000;
 /** How often the replay checks whether the recording has grown, in ms. */
 const GROWTH_MS = 5_000;
@@ -45,7 +45,7 @@ export class Replay {
   #playing: boolean;
   /** True while the user drags the slider. The time then stands still. */
   #held = false;
-  /** The kind of the change of the moment that is not on the screen yet; undefined if there is none. */
+  /** How the moment changed, if the new moment is not on the screen yet; undefined if the screen shows it. */
   #due: "jump" | "step" | undefined = "jump";
   #showing = false;
   #active = false;
@@ -184,7 +184,7 @@ export class Replay {
     const atEnd = this.#playing && this.#at >= this.#to;
     if (this.#known === undefined || now - this.#lookedAt < (atEnd ? TICK_MS : GROWTH_MS)) return;
     this.#lookedAt = now;
-    // While the connection is lost, there is no answer.
+    // While the connection is lost, the call fails, and the end of the recording stays as it was.
     const to = await newestOf(this.#connection, this.#known.domain).catch(() => undefined);
     if (to === undefined || to <= this.#to) return;
     this.#to = to;
