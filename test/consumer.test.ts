@@ -93,7 +93,7 @@ describe.each([
     expect(files).toContain("node_modules/virstream/package.json");
   });
 
-  it("compiles for browsers without Node's types and with the oldest library that has what it uses itself", {
+  it("compiles for browsers without Node's types and with the oldest lib of TypeScript that has what the program itself uses", {
     tags: "any-node",
   }, () => {
     const text = `

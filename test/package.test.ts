@@ -85,7 +85,7 @@ it("a server that is bundled into one file runs where the file is alone", async 
   }
 });
 
-it("has no script that npm runs, or warns of, where the package is installed", () => {
+it("the package has no script that npm runs, or warns of, when it is installed", () => {
   const scripts = Object.keys(read("package.json").scripts);
   expect(scripts.filter((name) => /^(pre|post)?(install|prepare)$/.test(name))).toEqual([]);
 });

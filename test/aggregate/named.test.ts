@@ -93,7 +93,7 @@ describe("Domains that are named, of several hosts", () => {
     ]);
   });
 
-  it("are two domains when two hosts have one of the same name, always and in the order of the hosts", async () => {
+  it("are two domains when two hosts each have one of that name, always in the order of the hosts", async () => {
     for (const slow of [0, 1]) {
       const hosts = [new Host("hv1"), new Host("hv2")];
       await using all = await Hosts.opened(...hosts);
@@ -163,7 +163,7 @@ describe("Domains that are named, of several hosts", () => {
     expect(inOrder(await all.recordsAtOnce({ domains, filter: ["inactive"] }))).toEqual(["hv2/guest-00003 failed"]);
   });
 
-  it("have their number announced only where each has a known uuid: another one may be the name of one of them", async () => {
+  it("have their number announced only if all their uuids are known, because an unknown uuid may be the name of one of them", async () => {
     await using all = await Hosts.opened(new Host("hv1"), new Host("hv2"));
     const [one, other] = await all.connection.listDomains();
     const events = await all.connection.stats({ domains: [one!, other!] }).events.toArray();

@@ -72,7 +72,7 @@ describe("Opening several hosts", () => {
     await expect(connectAll(["test:///default", "nonsense:///"])).rejects.toMatchObject({ code: "unknown-scheme" });
   });
 
-  it("takes two daemons of one host by labels that tell them apart, and finds by their domains what is one daemon", async () => {
+  it("takes two daemons of one host with a label each, and finds by their domains that two URIs lead to one daemon", async () => {
     const daemon = (seed: number, label: string) => `test:///default?domains=${seed}&label=${label}&seed=${seed}`;
     await using all = await connectAll([daemon(1, "vms"), daemon(2, "containers%201")]);
     expect(all.host).toBe("vms,containers 1");

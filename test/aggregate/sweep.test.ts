@@ -28,7 +28,7 @@ function lost(): VirstreamError {
 }
 
 describe("A sweep of several hosts", () => {
-  it("names the hosts that could not be reached in its summary, with what a host knows of others behind it", async () => {
+  it("names in its summary the hosts that could not be reached, also those behind a server", async () => {
     const host = new Host("hv2");
     await using all = await Hosts.opened(new Host("hv1"), host);
     const summary = async (connection: Connection, query: StatsQuery = {}) => {

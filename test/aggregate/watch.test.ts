@@ -96,7 +96,7 @@ describe("A watch of several hosts", () => {
     expect(watch.error?.code).toBe("connection-closed");
   });
 
-  it("reports the newest reason when a host that comes turns out to be another one of its hosts", async () => {
+  it("reports the newer reason when a host that was absent turns out to be another of its hosts", async () => {
     const [first, late] = [new Host("hv1"), new Host("hv2")];
     late.down = true;
     await using all = await Hosts.opened(first, late);

@@ -34,7 +34,7 @@ describe("a time on the command line", () => {
     expect(parseServe(["--min-interval", "2"]).minIntervalMs).toBe(2_000);
   });
 
-  it("is an interval from 250 ms, below which a person has mistaken the unit", () => {
+  it("is refused as an interval below 250 ms, where a person has mistaken the unit", () => {
     expect(parseWatch(["--interval", "250ms"]).options.intervalMs).toBe(250);
     expect(() => parseWatch(["--interval", "249ms"])).toThrow(/from 250ms to 1h/);
   });
@@ -72,7 +72,7 @@ describe("what virsh's users write", () => {
 });
 
 describe("a wrong option", () => {
-  it("gets the one that is meant", () => {
+  it("is refused with the option that is meant", () => {
     for (const parse of [parseGet, parseWatch, parseServe]) {
       expect(() => parse(["--token", "secret"])).toThrow(/^Unknown option '--token': did you mean --token-file\?$/);
     }

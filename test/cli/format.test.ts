@@ -74,7 +74,7 @@ describe("the table of a watch", () => {
     );
   });
 
-  it("has totals as libvirt counts them when they are to be raw, with all their digits", () => {
+  it("has totals in libvirt's units with --raw, with all their digits", () => {
     const params = TypedParams.from([
       ["cpu.time", "ullong", 9_007_199_254_740_993n],
       ["balloon.current", "ullong", 2_097_152n],

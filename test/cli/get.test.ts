@@ -260,7 +260,7 @@ describe("virstream get", () => {
     expect(missing.stderr).toContain(gone);
   });
 
-  it("explains how it is used, and exits with 2, when it is used in another way", async () => {
+  it("explains how it is used, and exits with 2, when its arguments are wrong", async () => {
     for (const args of [
       ["get", "--frobnicate"],
       ["get", "--rates", "--no-rates"],
@@ -325,7 +325,7 @@ describe("virstream get", () => {
     ]);
   });
 
-  it("prints its records, whether anything can take its notices or not", async () => {
+  it("prints its records also when its stderr is closed, a full disk or a pipe that nothing reads", async () => {
     for (const redirection of ["2>&-", "2> /dev/full", "2> >(true)"]) {
       const { code, stdout } = await shell(
         `get 'test:///default?domains=3&freeze=0' --deadline 100ms --format virsh ${redirection}`,
@@ -409,7 +409,7 @@ describe("virstream serve", () => {
     expect(await end()).toBe(0);
   });
 
-  it("serves on, whether anything can take its notices or not", async () => {
+  it("continues to serve when its stderr is closed, a full disk or a pipe that nothing reads", async () => {
     for (const redirection of ["2>&-", "2> /dev/full", "2> >(true)"]) {
       const serve = `exec "${process.execPath}" "${PROGRAM}" serve test:///default?domains=1 --listen :0 ${redirection}`;
       const child = spawn("bash", ["-c", serve], { stdio: ["ignore", "pipe", "ignore"] });
@@ -421,7 +421,7 @@ describe("virstream serve", () => {
     }
   });
 
-  it("ends with 1 when nothing reads its URL", async () => {
+  it("ends with 1 when it cannot print its URL", async () => {
     const child = start(["serve", "test:///default", "--listen", ":0"]);
     child.stdout.destroy();
     let stderr = "";

@@ -234,7 +234,7 @@ describe("virstream watch", () => {
     for (const text of output.text.trimEnd().split("\n")) JSON.parse(text);
   });
 
-  it("explains how it is used, and exits with 2, when it is used in another way", async () => {
+  it("explains how it is used, and exits with 2, when its arguments are wrong", async () => {
     for (const args of [
       ["test:///default", "test:///other"],
       ["--format", "json"],

@@ -64,7 +64,7 @@ describe("An options object", () => {
     ["serve", { port: 0, origins: "https://a" }, /origins must be a list, not "https:\/\/a"/],
     ["limits", { clients: 0 }, /clients must be a whole number from 1/],
     ["limits", 5, /limits must be an object, not 5/],
-  ])("of %s is refused with the member and what it takes: %j", async (call, options, message) => {
+  ])("of %s is refused, and the error names the member and its valid values: %j", async (call, options, message) => {
     await using connection = await connect(URI);
     const calling = async () => CALLS[call]!(connection, options as never);
     await expect(calling()).rejects.toMatchObject({

@@ -130,7 +130,7 @@ describe("a stream", () => {
     expect(getEventListeners(signal, "abort")).toHaveLength(0);
   });
 
-  it("shares one listener with all streams of its signal, of which Node does not warn, and all of them end with it", async () => {
+  it("shares one listener with all streams of its AbortSignal, so Node warns of no leak, and all of them end at an abort", async () => {
     const warnings: Error[] = [];
     const collect = (warning: Error): void => void warnings.push(warning);
     process.on("warning", collect);

@@ -77,7 +77,7 @@ describe("The sockets", () => {
     ]);
   });
 
-  it("are named as no sockets where a file or a folder has the name", async () => {
+  it("are reported not to be sockets where a file or a folder is at their path", async () => {
     await writeFile(join(folder, "run/plain"), "");
     for (const path of [join(folder, "run/plain"), folder]) {
       const uri = parseLibvirtUri(`qemu:///system?socket=${path}`);

@@ -41,7 +41,7 @@ describe("Opening a driver by its scheme", () => {
     expect(opened).toHaveLength(before + 1);
   });
 
-  it("opens ws: URIs with Node's own WebSocket where the entry for browsers is loaded, too, before or after", () => {
+  it("opens ws: URIs with the driver for Node also where virstream/browser is loaded before or after virstream", () => {
     const program = (first: string, second: string) => `
       delete globalThis.WebSocket; // as in Node 20
       const one = await import("${first}");
@@ -95,7 +95,7 @@ describe("Opening a driver by its scheme", () => {
     ["ws://127.0.0.1:1/#a", /a ws:\/\/ URI has no user or fragment/],
     ["qemu:///system?host=a", /unix has no parameter host=/],
     ["test+unix:///default?domains=3", /unix has no parameter domains=/],
-  ])("refuses what a URI has too much, and names it: %s", async (uri, message) => {
+  ])("refuses an unknown part of a URI, and names it: %s", async (uri, message) => {
     await import("../../src/index.ts");
     await expect(openDriver(uri)).rejects.toMatchObject({
       code: "invalid-uri",

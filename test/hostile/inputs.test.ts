@@ -13,7 +13,7 @@ const AT_ONCE = 12;
 const GROWTH_MIB = 1;
 
 describe("a server that clients send hundreds of hostile inputs to", () => {
-  it("reacts to each by its code, keeps nothing of them, and a good subscriber misses no tick meanwhile", async () => {
+  it("reacts to each input with the expected code, keeps nothing of the inputs, and a good subscriber misses no tick meanwhile", async () => {
     expect(new Set(INPUTS.map(({ name }) => name)).size).toBe(INPUTS.length);
     expect(PLAIN_INPUTS.length).toBeGreaterThan(1_000);
     await using servers = await AttackedServers.start();
@@ -22,7 +22,7 @@ describe("a server that clients send hundreds of hostile inputs to", () => {
 });
 
 describeWith(["openssl"], "a server with TLS that clients send hundreds of hostile inputs to", () => {
-  it("reacts to each by its alert or code, keeps nothing of them, and a good subscriber misses no tick meanwhile", async () => {
+  it("reacts to each input with the expected alert or code, keeps nothing of the inputs, and a good subscriber misses no tick meanwhile", async () => {
     expect(TLS_INPUTS.length).toBeGreaterThan(150);
     const certificates = await makeCertificates();
     await using servers = await AttackedServers.start(certificates);

@@ -13,8 +13,8 @@ export const ROLE_TOKENS = {
   admin: "the token of an admin",
   stats: "a token of the role stats",
   metrics: "the token of a Prometheus",
-  expired: "the token that has expired",
-  revoked: "the token that was revoked",
+  expired: "an expired token",
+  revoked: "a revoked token",
 } as const;
 /** Tokens to which `authenticate` of the site `users` has no answer, an error, or a wrong answer. */
 export const USER_TOKENS = {

@@ -223,7 +223,7 @@ const ATTEMPTS: readonly Attempt[] = [
 ];
 
 describe.each(SUBPROTOCOLS)("A client of %s that may see two of ten domains", (subprotocol) => {
-  it.each(ATTEMPTS)("gets nothing of the others by $what", async (attempt) => {
+  it.each(ATTEMPTS)("gets nothing of the hidden domains by $what", async (attempt) => {
     const staged = await stage();
     const { driver, server } = staged;
     for (const token of NARROW) {
@@ -286,7 +286,7 @@ describe.each(SUBPROTOCOLS)("A client of %s that may see two of ten domains", (s
 });
 
 describe("Pages", () => {
-  it("are for the roles that they are for, however a request is written", async () => {
+  it("are shown only to the roles that may read them, however a request is written", async () => {
     const { server, known } = await stage();
     const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
     for (const [token, metrics, stats] of [
@@ -325,7 +325,7 @@ describe("Pages", () => {
     expect((await pageOf(server, "/metrics", bearer("admin"))).status).toBe(401);
   });
 
-  it("say what is wrong with a guest to who sees it, and of another one not even that it exists", async () => {
+  it("say what is wrong with a guest to a client that sees it, and to others not even that it exists", async () => {
     const explained: string[] = [];
     const { driver, known, server } = await stage({
       explain: async ({ name }) => {
@@ -361,7 +361,7 @@ describe("Pages", () => {
     expect(explained.at(-1)).toBe(VISIBLE[1]);
   });
 
-  it("of the role metrics do not open WebSockets, with this token in the request or the hello", async () => {
+  it("are all that a token of the role metrics opens: no WebSocket, with the token in the request or the hello", async () => {
     const { server } = await stage();
     for (const subprotocol of SUBPROTOCOLS) {
       for (const shown of [{ header: "scraper" }, { header: "scraper", token: "admin" }]) {
@@ -372,7 +372,7 @@ describe("Pages", () => {
     }
   });
 
-  it("and healthz show no name", async () => {
+  it("that need no token, such as /healthz, show no name", async () => {
     const { server } = await stage();
     const client = await Intruder.open(server.url, SUBPROTOCOLS[1], { token: "by name" });
     await client.ticks(client.watch());
@@ -420,7 +420,7 @@ describe("Several hosts as one, read with tokens that show two domains of each,"
   const FOUR = ["hv1", "hv2"].flatMap((host) => VISIBLE.map((name) => `${host} ${name}`));
 
   it.each(SUBPROTOCOLS)(
-    "shows no client more, whatever hosts, names and domains it combines, in %s",
+    "shows no client more than its rights, whatever hosts, names and domains it combines, in %s",
     async (subprotocol) => {
       const { hosts, open, shown } = await fleet(subprotocol);
       const [hv1, hv2] = hosts as [RecordingDriver, RecordingDriver];

@@ -66,7 +66,7 @@ describe("a client that names very many domains", () => {
     expect(client.ofType("end")[0]).toMatchObject({ error: { retryable: false } });
   });
 
-  it("is refused what its sweeps and watches name together beyond the bound of a connection, until one of them ends", async () => {
+  it("is refused sweeps and watches that together name more domains than a connection may, until one of them ends", async () => {
     const driver = stuck();
     const client = await jsonClient(await startServer(driver, { limits: { selectorsPerClient: 100 } }));
     client.watch(1, { domains: names(60) });
@@ -105,7 +105,7 @@ describe("a client that names very many domains", () => {
 });
 
 describe("a client that asks for very many sweeps", () => {
-  it("is refused more than a few watches of queries that differ, also only in their deadline, and may join those of others", async () => {
+  it("is refused more than a few watches with different queries, also if only the deadline differs, and may join others' watches", async () => {
     const driver = new RecordingDriver(1);
     const connection = own(new Connection(driver));
     const limits = { queriesPerClient: 3, queries: 5, sweepsPerSecond: 1_000 };
@@ -220,7 +220,7 @@ describe("a client that asks for very many sweeps", () => {
     expect(one.ofType("end").length).toBeLessThan(15);
   });
 
-  it("has one of its requests handled while another client has one handled", async () => {
+  it("has one request handled for each request of another client", async () => {
     const driver = new ScriptedDriver(async function* () {});
     const server = await startServer(driver, { limits: { sweepsPerSecond: 1_000_000 } });
     const [one, other] = [await jsonClient(server), await jsonClient(server)];

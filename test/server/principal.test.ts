@@ -388,7 +388,7 @@ describe("a server that asks the application who its clients are", () => {
 });
 
 describe("a principal", () => {
-  it("cannot resume what another one watched, nor guess its way to it", async () => {
+  it("cannot resume what another principal watched, nor guess its way to it", async () => {
     const principals = {
       all: {},
       ann: { domains: ["guest-00001", "guest-00002"] },

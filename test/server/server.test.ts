@@ -240,7 +240,7 @@ describe("a server", () => {
     expect(await closeOf(none)).toEqual([CLOSE_CODES["wrong-subprotocol"], expect.stringMatching(/virstream\.v1/)]);
   });
 
-  it("admits only who shows its token", async () => {
+  it("admits only a client that shows its token, and tells any other first what is wrong with its token", async () => {
     const server = await startServer(plenty(1), { token: "a secret" });
     expect(await codeOf(connectTo(server.url))).toBe("unauthenticated");
     for (const [options, happened] of [
@@ -310,7 +310,7 @@ describe("a server", () => {
     }
   });
 
-  it("names the port that it cannot have", async () => {
+  it("names the port or the address at which it cannot listen, and the remedy", async () => {
     const server = await startServer(stuck());
     const port = Number(new URL(server.url).port);
     await expect(serve(new Connection(stuck()), { port })).rejects.toMatchObject({

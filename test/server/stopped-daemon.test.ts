@@ -10,7 +10,7 @@ import { until } from "../until.ts";
 import { WatchClient } from "./watch-client.ts";
 
 describeWith(labRequirements, "a server of a libvirtd that was stopped with SIGSTOP", () => {
-  it("is degraded and not ready after one sweep of failed records, and well again after it continues", async () => {
+  it("is degraded and not ready after one sweep of failed records, and ok again after libvirtd continues", async () => {
     await using daemon = await startTestDriver({ domains: 3 });
     await using connection = await connect(daemon.uri);
     await using server = await serve(connection, { port: 0 });

@@ -52,7 +52,7 @@ describe("a client that was refused and keeps its socket open", () => {
     await untilSockets(server, 0);
   });
 
-  it("does not hold up the end of the server", async () => {
+  it("does not delay the server's close()", async () => {
     const server = await startServer(stuck(), { token: "secret" });
     for (const header of REFUSED) {
       const socket = socketTo(server);
@@ -131,7 +131,7 @@ describe("what a client sends before it is greeted", () => {
 });
 
 describe("clients that connect and say nothing", () => {
-  it("take no place of a client that says hello, and no more than a bounded number of sockets", async () => {
+  it("keep out no client that says hello, and hold no more than a bounded number of sockets", async () => {
     const server = await startServer(plenty(1), { token: "secret", limits: { clients: 1, waiting: 5 } });
     for (let i = 0; i < 10; i++) await once(socketTo(server), "connect");
     for (let i = 0; i < 10; i++) await rawClient(server);
@@ -160,7 +160,7 @@ describe("a request for /stats.json", () => {
     return response.statusCode;
   };
 
-  it("without a token needs a Host that a page cannot have made its own name", async () => {
+  it("without a token needs a Host that no page can make resolve to this machine", async () => {
     const server = await startServer(stuck(), { origins: ["https://dashboard.example:8443"] });
     const { port } = new URL(server.url);
     for (const host of [

@@ -263,7 +263,7 @@ describe("the state of a watch", () => {
     expect(events(snapshot).map(({ type }) => type)).toEqual(["status"]);
   });
 
-  it("refuses sources whose names and errors are long together, though none of them is in a large message", () => {
+  it("refuses sources whose names and errors are too long together, although each message is small", () => {
     const events = watching();
     events(begin);
     let characters = 0;

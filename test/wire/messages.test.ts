@@ -289,7 +289,7 @@ describe("the binary profile", () => {
     }
   });
 
-  it("refuses schemas whose keys are long together, although each message is small and no slot is left over", () => {
+  it("refuses schemas whose keys are too long together, although each message is small and each slot is valid", () => {
     const reader = decoderOf();
     let characters = 0;
     const define = (slot: number) => {

@@ -39,7 +39,7 @@ describeWith(labRequirements, "A domain whose name could be a uuid or an id", ()
     await libvirtd?.stop();
   });
 
-  it("is found by its name, here, by a viewer, and in an aggregate, unless another domain has that uuid", async () => {
+  it("is found by its name, directly, by a viewer and in an aggregate, unless another domain has that uuid", async () => {
     for (const connection of connections) {
       expect((await connection.lookupDomain(NAME)).uuid).toBe(named.uuid);
       const records = await connection.domainListGetStats([NAME, UUID], { groups: ["state"] });
@@ -61,7 +61,7 @@ describeWith(labRequirements, "A domain whose name could be a uuid or an id", ()
     expect(visible).toEqual([named.uuid, owner.uuid]);
   });
 
-  it("is found by the command line, as a domain is by its id", async () => {
+  it("is found by --domain of the command line, which also finds a domain by its id", async () => {
     const id = (await running.virsh("domid running")).trim();
     const { stdout, code } = await virstream([
       ...["get", libvirtd.uri, "--state", "--format", "ndjson", "--domain", NAME, "--domain", id],

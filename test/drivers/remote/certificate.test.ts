@@ -38,7 +38,7 @@ describeWith(["openssl"], "a server at a wss: address", () => {
     return `wss://localhost:${(proxy.address() as AddressInfo).port}`;
   }
 
-  it("is refused for good when its certificate is of an unknown authority, and accepted with the option ca", async () => {
+  it("is refused with a final error when its certificate is of an unknown authority, and accepted with the option ca", async () => {
     const url = await proxyWith(await authority.issue({ name: "good", hosts: ["DNS:localhost"] }));
     const refusal = {
       code: "unauthenticated",
@@ -51,14 +51,14 @@ describeWith(["openssl"], "a server at a wss: address", () => {
     expect(await connection.getAllDomainStats()).toHaveLength(3);
   });
 
-  it("that has no TLS is named as such where a wss: address leads to it", async () => {
+  it("that does not speak TLS is refused with an error that says so and proposes ws:", async () => {
     await expect(connect(server.url.replace("ws:", "wss:"))).rejects.toMatchObject({
       code: "connection-refused",
       message: expect.stringMatching(/does not speak TLS: use ws:/),
     });
   });
 
-  it("is refused for good when its certificate has expired or is for another name, and the error says so", async () => {
+  it("is refused with a final error when its certificate has expired or is for another name, and the error says so", async () => {
     const ca = readFileSync(authority.certificate, "utf8");
     const faults = [
       [{ name: "old", hosts: ["DNS:localhost"], days: -1 }, /has expired: renew it/],

@@ -27,7 +27,7 @@ function divided(text: string, at: number): { host: string; name: string } {
 }
 
 describe("the domains that had their record", () => {
-  it.each(FORMS)("differ by %s, none is new a second time, and each takes 22 bytes at most", (_, domain) => {
+  it.each(FORMS)("are known when they come again, and take at most 22 bytes each: %s", (_, domain) => {
     const made: number[] = [];
     vi.stubGlobal(
       "Int32Array",

@@ -85,7 +85,7 @@ describe("a client", () => {
     await network.driver.close();
   });
 
-  it("takes no more bytes of records than it gave credit for, and one message, before its application reads", async () => {
+  it("takes no more bytes of records than its credit and one more message while its application does not read", async () => {
     const { network, server, connection } = await sweeping(1_000);
     // A consumer that does not pull.
     const iterator = connection.stats().chunks()[Symbol.asyncIterator]();
@@ -106,7 +106,7 @@ describe("a client", () => {
     await connection.close();
   });
 
-  it("keeps no more of records that wait than a bound, however much the server's small messages expand to", async () => {
+  it("keeps a bounded amount of records that wait, however far the server's small messages expand", async () => {
     const { network, server, connection } = await sweeping();
     // A consumer that does not pull.
     const iterator = connection.stats().chunks()[Symbol.asyncIterator]();
@@ -135,7 +135,7 @@ describe("a client", () => {
     await connection.close();
   });
 
-  it("gives a sweep up of which the server sends nothing, although it sends beats, and the connection goes on", async () => {
+  it("gives up a sweep for which the server sends nothing but beats, and keeps the connection", async () => {
     const { network, server, sweep, connection } = await sweeping();
     let ended = "";
     void sweep.then((code) => {

@@ -51,8 +51,8 @@ const FRAMES: readonly (readonly [name: string, reaction: string, ...frames: Fra
   ),
   ["a binary message", "close 4400", [Opcode.binary, HELLO]],
   ["an empty binary message", "close 4400", [Opcode.binary, ""]],
-  ["200 parts of a byte", "close 1008", ...parts(200, 1)],
-  ["200 empty parts", "close 1008", ...parts(200, 0)],
+  ["a message of 200 parts of one byte", "close 1008", ...parts(200, 1)],
+  ["a message of 200 empty parts", "close 1008", ...parts(200, 0)],
   [
     "a compressed frame that was not agreed on",
     BROKEN,
@@ -72,21 +72,21 @@ const UNGREETED: typeof FRAMES = [
 
 /** Bytes that come one after the other, while the server still has earlier messages to handle, each in a turn of its own. */
 const PIECES: readonly (readonly [name: string, reaction: string, ...pieces: Buffer[]])[] = [
-  ["a broken text, and more", "close 1007", frameOf(Opcode.text, Uint8Array.of(0xff)), Buffer.from("xx")],
-  ["a broken close, and more", BROKEN, frameOf(Opcode.close, code(999)), Buffer.from("xx")],
+  ["an invalid text and further bytes", "close 1007", frameOf(Opcode.text, Uint8Array.of(0xff)), Buffer.from("xx")],
+  ["an invalid close and further bytes", BROKEN, frameOf(Opcode.close, code(999)), Buffer.from("xx")],
   [
-    "too many parts, and more",
+    "too many parts and further bytes",
     "close 1008",
     Buffer.concat(parts(200, 1).map((part) => frameOf(...part))),
     Buffer.from("xx"),
   ],
-  ["an unknown opcode, and more", BROKEN, frameOf(3, ""), frameOf(Opcode.text, "{}")],
+  ["an unknown opcode and further bytes", BROKEN, frameOf(3, ""), frameOf(Opcode.text, "{}")],
 ];
 
 const PIECE_INPUTS: readonly Input[] = SUBPROTOCOLS.flatMap((subprotocol) =>
   PIECES.map(([name, reaction, ...pieces]): Input => {
     return {
-      kind: `WebSocket: frames behind others that wait`,
+      kind: `WebSocket: frames behind others that the server has not handled yet`,
       ...{ name: `${subprotocol}: ${name}, behind pings`, reaction, subprotocol },
       send: async (peer) => {
         peer.send(Buffer.concat(Array.from({ length: 200 }, () => frameOf(Opcode.ping, ""))));

@@ -25,7 +25,7 @@ export const rowsOf = (
 const TLS_HELLO = Buffer.from("16030100c8010000c4030300000000000000000000000000000000", "hex");
 
 const NO_HTTP: readonly Row[] = [
-  ["TLS", "HTTP 400", TLS_HELLO],
+  ["a hello of TLS", "HTTP 400", TLS_HELLO],
   ["the preface of HTTP/2", "HTTP 400", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"],
   ["zeros", "HTTP 400", new Uint8Array(64)],
   ["bytes of all values", "HTTP 400", Uint8Array.from({ length: 256 }, (_, i) => i)],
@@ -36,9 +36,9 @@ const NO_HTTP: readonly Row[] = [
 ];
 
 const LINES: readonly Row[] = [
-  ["HTTP/3.7", "HTTP 400", request("GET / HTTP/3.7")],
-  ["HTTP/0.9", "HTTP 200", "GET /healthz\r\n\r\n"],
-  ["HTTP/1.1.1", "HTTP 400", request("GET / HTTP/1.1.1")],
+  ["the version HTTP/3.7", "HTTP 400", request("GET / HTTP/3.7")],
+  ["no version, as in HTTP/0.9", "HTTP 200", "GET /healthz\r\n\r\n"],
+  ["the version HTTP/1.1.1", "HTTP 400", request("GET / HTTP/1.1.1")],
   ["no version's number", "HTTP 400", request("GET / HTTP/")],
   ["http in small letters", "HTTP 400", request("GET / http/1.1")],
   ["an unknown method", "HTTP 400", request("STEAL / HTTP/1.1")],
@@ -73,7 +73,7 @@ const chunked = (body: string, ...headers: string[]): string => post("Transfer-E
 const HIDDEN = "GET /stats.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
 
 const LENGTHS: readonly Row[] = [
-  ["two lengths", "HTTP 400", post("Content-Length: 1", "Content-Length: 2")],
+  ["two different lengths", "HTTP 400", post("Content-Length: 1", "Content-Length: 2")],
   ["the same length twice", "HTTP 400", `${post("Content-Length: 1", "Content-Length: 1")}x`],
   ["a list of lengths", "HTTP 400", `${post("Content-Length: 1, 1")}x`],
   ...["-1", "+1", "0x1", "1e0", "1.0", "1 1", "", "x", "9".repeat(30)].map(
@@ -98,7 +98,7 @@ const LENGTHS: readonly Row[] = [
   ...["x", "-1", "0x1", " 1", "1 ", "ffffffffffffffffff", ";", "1;\u0000"].map(
     (size): Row => [`the chunk size ${JSON.stringify(size)}`, "HTTP 405", chunked(`${size}\r\na\r\n0\r\n\r\n`)],
   ),
-  ["a chunk that is longer than its size", "HTTP 405, HTTP 400", chunked("1\r\nabc\r\n0\r\n\r\n")],
+  ["a chunk that is longer than the size that it declares", "HTTP 405, HTTP 400", chunked("1\r\nabc\r\n0\r\n\r\n")],
   ["chunks that end with a line feed alone", "HTTP 405", chunked("1\na\n0\n\n")],
   ["an extension of a chunk of 20 kB", "HTTP 405", chunked(`1;${"x".repeat(20_000)}\r\na\r\n0\r\n\r\n`)],
   ["trailers of 20 kB", "HTTP 405", chunked(`0\r\na: ${"x".repeat(20_000)}\r\n\r\n`)],
@@ -119,10 +119,10 @@ const LARGE: readonly Row[] = [
   ["500 short headers", "HTTP 200", get("/healthz", ...Array.from({ length: 500 }, () => "a:b"))],
   ["a cookie of 20 kB", "HTTP 431", get("/", `Cookie: ${"x".repeat(20_000)}`)],
   ["a token of 20 kB", "HTTP 431", get("/stats.json", `Authorization: Bearer ${"x".repeat(20_000)}`)],
-  ["a token of 12 KiB", "HTTP 401", get("/stats.json", `Authorization: Bearer ${"x".repeat(12_000)}`)],
+  ["a token of 12 kB", "HTTP 401", get("/stats.json", `Authorization: Bearer ${"x".repeat(12_000)}`)],
   ["a path of 20 kB", "HTTP 431", get(`/${"x".repeat(20_000)}`)],
-  ["a path of 12 KiB", "HTTP 404", get(`/${"x".repeat(12_000)}`)],
-  ["a query of 12 KiB", "HTTP 200", get(`/healthz?${"x".repeat(12_000)}`)],
+  ["a path of 12 kB", "HTTP 404", get(`/${"x".repeat(12_000)}`)],
+  ["a query of 12 kB", "HTTP 200", get(`/healthz?${"x".repeat(12_000)}`)],
   ["a header that does not end", "HTTP 431", `GET / HTTP/1.1\r\na: ${"x".repeat(40_000)}`],
   ["a body of 40 kB", "HTTP 405", `${request("POST / HTTP/1.1", "Content-Length: 40000")}${"x".repeat(40_000)}`],
 ];
@@ -130,17 +130,21 @@ const LARGE: readonly Row[] = [
 /** Several requests in one segment. */
 const keep = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`;
 const PIPELINED: readonly Row[] = [
-  ["three requests", "HTTP 200, HTTP 404, HTTP 401", `${keep("/healthz")}${keep("/x")}${get("/stats.json")}`],
+  [
+    "requests for /healthz, /x and /stats.json",
+    "HTTP 200, HTTP 404, HTTP 401",
+    `${keep("/healthz")}${keep("/x")}${get("/stats.json")}`,
+  ],
   ["100 requests", Array(100).fill("HTTP 200").join(", "), keep("/healthz").repeat(99) + get("/healthz")],
-  ["a request after one with Connection: close", "HTTP 200", get("/healthz") + keep("/stats.json")],
+  ["a request with Connection: close, and another behind it", "HTTP 200", get("/healthz") + keep("/stats.json")],
   ["a malformed request behind another", "HTTP 200", `${keep("/healthz")}nonsense\r\n\r\n`],
   ["a body that a GET does not have", "HTTP 200", `${keep("/healthz")}abc\r\n\r\n`],
 ];
 
 export const HTTP_INPUTS: readonly Input[] = [
   ...rowsOf("bytes that are no request", NO_HTTP),
-  ...rowsOf("malformed lines and headers", LINES),
-  ...rowsOf("lengths and chunks, and requests hidden in them", LENGTHS, "guarded", { ends: true }),
+  ...rowsOf("malformed request lines and headers", LINES),
+  ...rowsOf("lengths and chunks of bodies, and requests hidden in them", LENGTHS, "guarded", { ends: true }),
   ...rowsOf("large requests", LARGE),
   ...rowsOf("requests one after the other", PIPELINED),
 ];

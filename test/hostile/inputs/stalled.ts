@@ -24,7 +24,7 @@ const BODY = "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n
 const CHUNKS = "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 const REQUESTS: readonly (readonly [name: string, reaction: string, send: Input["send"]])[] = [
-  ["nothing", "HTTP 408", () => {}],
+  ["no byte at all", "HTTP 408", () => {}],
   ["one byte", "HTTP 408", (peer) => peer.send("G")],
   ["half a line", "HTTP 408", (peer) => peer.send("GET / HT")],
   ["half a header", "HTTP 408", (peer) => peer.send("GET / HTTP/1.1\r\nHost: ")],

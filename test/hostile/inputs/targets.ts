@@ -61,7 +61,7 @@ const PATHS: readonly Row[] = [
       "/why?domain=x",
     ],
   ]),
-  ["a byte beyond ASCII", "HTTP 400", get("/\u00e9")],
+  ["a path with a byte beyond ASCII", "HTTP 400", get("/\u00e9")],
   ["*", "HTTP 404", get("*")],
   ["OPTIONS *", "HTTP 405", request("OPTIONS * HTTP/1.1")],
   ["no slash at the start", "HTTP 400", get("healthz")],
@@ -71,11 +71,11 @@ const PATHS: readonly Row[] = [
   ["a file's URL", "HTTP 404", get("file:///etc/passwd")],
   ["a URL with a user", "HTTP 404", get("http://a:b@127.0.0.1/healthz")],
   ["a mark of a fragment", "HTTP 404", get("/healthz#x")],
-  ["two question marks", "HTTP 200", get("/healthz??")],
+  ["/healthz with two question marks", "HTTP 200", get("/healthz??")],
   ["CONNECT to another host", "closed", request("CONNECT example.com:443 HTTP/1.1")],
   ["CONNECT to itself", "closed", request("CONNECT 127.0.0.1:80 HTTP/1.1")],
   ["CONNECT to a path", "closed", request("CONNECT /healthz HTTP/1.1")],
-  ["no upgrade", "HTTP 426", get("/")],
+  ["/ without an upgrade", "HTTP 426", get("/")],
 ];
 
 /** What the server without a token answers to names that another site's page can lead to it. */
@@ -92,7 +92,7 @@ const NAMES = [
 const REBOUND: readonly Row[] = ["/", "/stats.json", "/metrics"].flatMap((path) =>
   NAMES.map(
     (name): Row => [
-      `${path} of the host ${name}`,
+      `${path} with the Host ${name}`,
       "HTTP 403",
       `GET ${path} HTTP/1.1\r\nHost: ${name}\r\nConnection: close\r\n\r\n`,
     ],
@@ -100,32 +100,32 @@ const REBOUND: readonly Row[] = ["/", "/stats.json", "/metrics"].flatMap((path) 
 );
 
 export const TARGET_INPUTS: readonly Input[] = [
-  ...rowsOf("methods of a server with a token", methodsOf(ENDPOINTS)),
+  ...rowsOf("methods other than GET, to a server with a token", methodsOf(ENDPOINTS)),
   ...rowsOf(
-    "methods of a server with a token",
+    "methods other than GET, to a server with a token",
     heads({ "/": 426, "/healthz": 200, "/readyz": 200, "/metrics": 401, "/stats.json": 401, "/x": 404 }),
   ),
-  ...rowsOf("methods of the live page", methodsOf(["/", "/page.js"]), "open"),
+  ...rowsOf("methods other than GET, to a server with the live page", methodsOf(["/", "/page.js"]), "open"),
   ...rowsOf(
-    "methods of the live page",
+    "methods other than GET, to a server with the live page",
     heads({ "/": 200, "/page.js": 200, "/page.css": 200, "/page.txt": 404 }),
     "open",
   ),
-  ...rowsOf("targets of a server with a token", PATHS),
-  ...rowsOf("ways out of the live page's folder", missing(WAYS_OUT), "open"),
+  ...rowsOf("unusual request targets, to a server with a token", PATHS),
+  ...rowsOf("paths that lead out of the live page's folder", missing(WAYS_OUT), "open"),
   ...rowsOf(
-    "ways out of the prefix",
+    "paths that lead out of the prefix /vm",
     missing(["/", "/healthz", "/stats.json", "/vmx", "/VM/healthz", "/v%6d/healthz"]),
     "prefix",
   ),
-  ...rowsOf("ways out of the prefix", missing(WAYS_OUT.map((path) => `/vm${path}`)), "prefix"),
+  ...rowsOf("paths that lead out of the prefix /vm", missing(WAYS_OUT.map((path) => `/vm${path}`)), "prefix"),
   ...rowsOf(
-    "ways out of the prefix",
+    "paths that lead out of the prefix /vm",
     [
       ["/vm", "HTTP 308", get("/vm")],
       ["/vm/../vm/healthz", "HTTP 404", get("/vm/../vm/healthz")],
     ],
     "prefix",
   ),
-  ...rowsOf("names that lead to a server without a token", REBOUND, "open"),
+  ...rowsOf("a foreign or malformed Host, to a server without a token", REBOUND, "open"),
 ];

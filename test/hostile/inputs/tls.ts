@@ -43,7 +43,7 @@ const ALERT = Buffer.of(2, 40);
 const WARNING = Buffer.of(1, 90);
 
 const NO_TLS: readonly Row[] = [
-  ["HTTP", "closed", text("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")],
+  ["an HTTP request", "closed", text("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")],
   ["HTTP's POST", "closed", text("POST / HTTP/1.1\r\n\r\n")],
   ["a WebSocket's upgrade", "closed", text("GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")],
   ["a request to a proxy", "closed", text("CONNECT 127.0.0.1:443 HTTP/1.1\r\n\r\n")],
@@ -127,11 +127,11 @@ const MALFORMED: readonly (readonly [name: string, reaction: string, faults: Hel
     ),
   ],
   ["a name of another type", "alert 50", withExtension(Extension.serverName, serverName("a", 1))],
-  ["a name of 256 bytes", "alert 112", withExtension(Extension.serverName, serverName("a".repeat(256)))],
-  ["a name of 10,000 bytes", "alert 112", withExtension(Extension.serverName, serverName("a".repeat(10_000)))],
+  ["a server name of 256 bytes", "alert 112", withExtension(Extension.serverName, serverName("a".repeat(256)))],
+  ["a server name of 10,000 bytes", "alert 112", withExtension(Extension.serverName, serverName("a".repeat(10_000)))],
   ["a name with a zero", "alert 112", withExtension(Extension.serverName, serverName("127.0.0.1\u0000.evil.example"))],
   ["a name longer than its list", "alert 50", withExtension(Extension.serverName, Buffer.of(0, 9, 0, 0, 6, 97))],
-  ["h2 only", "alert 120", withExtension(Extension.protocols, protocols(["h2"]))],
+  ["h2 as the only protocol", "alert 120", withExtension(Extension.protocols, protocols(["h2"]))],
   [
     "protocols that it does not have",
     "alert 120",
@@ -144,14 +144,14 @@ const MALFORMED: readonly (readonly [name: string, reaction: string, faults: Hel
   ],
   ["no protocol in the list", "alert 50", withExtension(Extension.protocols, protocols([]))],
   ["an empty protocol", "alert 50", withExtension(Extension.protocols, protocols(["", "http/1.1"]))],
-  ["no versions in the list", "alert 70", withExtension(Extension.versions, versions([]))],
+  ["an empty list of versions", "alert 70", withExtension(Extension.versions, versions([]))],
   ["half a version", "alert 70", withExtension(Extension.versions, list8(Buffer.of(3)))],
-  ["no groups", "alert 109", withExtension(Extension.groups, undefined)],
+  ["no list of groups", "alert 109", withExtension(Extension.groups, undefined)],
   ["no groups in the list", "alert 50", withExtension(Extension.groups, wordList([]))],
   ["unknown groups", "alert 47", withExtension(Extension.groups, wordList([0x9999]))],
   ["no signatures", "alert 109", withExtension(Extension.signatures, undefined)],
   ["no signatures in the list", "alert 50", withExtension(Extension.signatures, wordList([]))],
-  ["unknown signatures", "alert 40", withExtension(Extension.signatures, wordList([0x9999]))],
+  ["unknown signature algorithms only", "alert 40", withExtension(Extension.signatures, wordList([0x9999]))],
   ["weak signatures", "alert 40", withExtension(Extension.signatures, wordList([0x0101, 0x0201, 0x0203]))],
   ["no key", "alert 109", withExtension(Extension.keyShare, undefined)],
   ["a key of 31 bytes", "alert 47", withExtension(Extension.keyShare, keyShare(X25519, new Uint8Array(31).fill(9)))],
@@ -180,11 +180,11 @@ const MESSAGES: readonly Row[] = [
   ),
   // Wherever the hello ends.
   ...[0, 1, 2, 20, 34, 35, 50, 67, 68, 69, 71, 73, 74, 76, 80, 100, BODY.length - 1].map(
-    (length): Row => [`a hello of ${length} bytes`, "alert 50", handshake(1, BODY.subarray(0, length))],
+    (length): Row => [`a hello that ends after ${length} bytes`, "alert 50", handshake(1, BODY.subarray(0, length))],
   ),
   // This is a whole one of TLS 1.2, without extensions.
-  ["a hello of 75 bytes", "alert 40", handshake(1, BODY.subarray(0, 75))],
-  ["a hello of 16 MiB", "alert 47", handshake(1, BODY, 0xffffff)],
+  ["a hello that ends after 75 bytes", "alert 40", handshake(1, BODY.subarray(0, 75))],
+  ["a hello that claims to have 16 MiB", "alert 47", handshake(1, BODY, 0xffffff)],
   ["bytes behind the hello", "alert 50", handshake(1, Buffer.concat([BODY, Buffer.of(1, 2, 3)]))],
   ["a second hello", "closed", hello(), hello()],
   ["application data behind the hello", "closed", hello(), record(RecordType.data, new Uint8Array(32))],
@@ -249,7 +249,7 @@ const DAMAGED: readonly Input[] = VERSIONS.flatMap((version) =>
 
 const STOPPING = "handshakes that stop";
 const STOPPED_HELLOS: readonly Row[] = [
-  ["nothing", "closed"],
+  ["no byte at all", "closed"],
   ["a byte", "closed", Buffer.of(22)],
   ["half the head of a record", "closed", Buffer.of(22, 3, 1)],
   ["a head of a record", "closed", Buffer.from("16030100c8", "hex")],
@@ -289,7 +289,7 @@ const STALLED = [
     ...Array.from({ length: WITH_CERTIFICATE[version]! }, (_, number) => stopping(version, number, "hastyMutual")),
     tlsInput(
       STOPPING,
-      `${version}: no request after it`,
+      `${version}: no request after the handshake`,
       "HTTP 408",
       { ...restrictedTo(version), onSecure: () => {} },
       "hastyTls",
@@ -322,7 +322,7 @@ const CERTIFICATES: readonly Input[] = CLIENTS.flatMap(([name, reactions]) =>
 const CONTENTS: readonly Input[] = [
   tlsInput(
     "renegotiations",
-    "TLS 1.2: once",
+    "TLSv1.2: one renegotiation",
     "HTTP 400",
     { ...restrictedTo("TLSv1.2"), onSecure: (socket) => void socket.renegotiate({}, () => {}) },
     "tls",

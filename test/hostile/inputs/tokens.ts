@@ -37,7 +37,7 @@ const NO_TOKENS = [
 const isNone = (value: string): boolean => !/^Bearer .+/i.test(value.trim());
 
 const PAGES: readonly Row[] = ["/stats.json", "/metrics"].flatMap((path) => [
-  [`${path} without one`, "HTTP 401", get(path)] as const,
+  [`${path} without a token`, "HTTP 401", get(path)] as const,
   ...NO_TOKENS.map(
     (value): Row => [`${path} with ${value.slice(0, 60)}`, "HTTP 401", get(path, `Authorization: ${value}`)],
   ),
@@ -88,28 +88,28 @@ const hello = (token: string): Buffer => frameOf(Opcode.text, JSON.stringify({ t
 
 /** Tokens of hellos, and those of both ways at once. */
 const HELLOS: readonly Input[] = SUBPROTOCOLS.flatMap((subprotocol) => {
-  const kind = `WebSocket: tokens without the right`;
+  const kind = `WebSocket: tokens that do not permit the connection`;
   const said = (site: NonNullable<Input["site"]>, reaction: string, token: string, name = token): Input => {
     return {
-      ...{ kind, name: `${subprotocol}: a hello with ${name.slice(0, 60)}, to ${site}`, reaction, site },
+      ...{ kind, name: `${subprotocol}: a hello with ${name.slice(0, 60)}`, reaction, site },
       send: (peer) => peer.upgrade(subprotocol, hello(token)),
     };
   };
   const both = (reaction: string, header: string, token: string): Input => {
     return {
-      ...{ kind, name: `${subprotocol}: ${header} in the header, ${token} in the hello`, reaction, site: "roles" },
+      ...{ kind, name: `${subprotocol}: header: ${header}, hello: ${token}`, reaction, site: "roles" },
       send: (peer) => peer.upgrade(subprotocol, hello(token), { Authorization: `Bearer ${header}` }),
     };
   };
   return [
     ...["wrong", "__proto__", TOKEN.toUpperCase(), `Bearer ${TOKEN}`, "\u0000", "\ud800", "x".repeat(8_000)].map(
-      (token) => said("guarded", "close 4401", token, JSON.stringify(token)),
+      (token) => said("guarded", "close 4401", token, `the token ${JSON.stringify(token)}`),
     ),
-    said("guarded", "close 4400", "x".repeat(LIMITS.hello), "16 KiB"),
+    said("guarded", "close 4400", "x".repeat(LIMITS.hello), "a token of 16 KiB"),
     ...[metrics, expired, revoked].map((token) => said("roles", "close 4401", token)),
-    said("users", "close 4401", USER_TOKENS.failing),
-    said("users", "close 4408", USER_TOKENS.silent),
-    said("users", "close 4500", USER_TOKENS.invalid),
+    said("users", "close 4401", USER_TOKENS.failing, "a token for which authenticate throws"),
+    said("users", "close 4408", USER_TOKENS.silent, "a token for which authenticate does not answer"),
+    said("users", "close 4500", USER_TOKENS.invalid, "a token whose principal is invalid"),
     // The first one counts.
     both("ignored", stats, revoked),
     both("ignored", admin, metrics),
@@ -120,9 +120,9 @@ const HELLOS: readonly Input[] = SUBPROTOCOLS.flatMap((subprotocol) => {
 });
 
 export const TOKEN_INPUTS: readonly Input[] = [
-  ...rowsOf("tokens without the right", PAGES),
-  ...rowsOf("tokens without the right", UPGRADES),
-  ...rowsOf("tokens without the right", ROLES, "roles"),
+  ...rowsOf("tokens that do not permit the request", PAGES),
+  ...rowsOf("tokens that do not permit the request", UPGRADES),
+  ...rowsOf("tokens that do not permit the request", ROLES, "roles"),
   ...rowsOf("tokens that the application cannot check", USERS, "users"),
   ...HELLOS,
 ];

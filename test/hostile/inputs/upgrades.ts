@@ -51,11 +51,11 @@ const HANDSHAKES: readonly Row[] = [
     "permessage-deflate, ".repeat(200),
   ]),
   ...["POST", "PUT", "OPTIONS", "HEAD"].map(
-    (method): Row => [`by ${method}`, "HTTP 405", upgradeOf({}, `${method} / HTTP/1.1`)],
+    (method): Row => [`an upgrade by ${method}`, "HTTP 405", upgradeOf({}, `${method} / HTTP/1.1`)],
   ),
-  ["by HTTP/1.0", "HTTP 101", upgradeOf({}, "GET / HTTP/1.0")],
-  ["of an absolute URL", "HTTP 404", upgradeOf({}, "GET http://example.com/ HTTP/1.1")],
-  ["of a path that climbs", "HTTP 101", upgradeOf({}, "GET /../../x HTTP/1.1")],
+  ["an upgrade by HTTP/1.0", "HTTP 101", upgradeOf({}, "GET / HTTP/1.0")],
+  ["an upgrade at an absolute URL", "HTTP 404", upgradeOf({}, "GET http://example.com/ HTTP/1.1")],
+  ["an upgrade at the path /../../x", "HTTP 101", upgradeOf({}, "GET /../../x HTTP/1.1")],
 ];
 
 /** These are plain requests for a page. */
@@ -90,7 +90,7 @@ const REBOUND: readonly Row[] = ["evil.example", "evil.example:80", "127.0.0.1.e
 ]);
 
 const PREFIXED: readonly Row[] = ["/", "/vmx", "/x/vm", "/vm%2f", "//vm", "/../vm", "/VM"].map((path) => [
-  `at ${path}`,
+  `an upgrade at ${path}`,
   "HTTP 404",
   upgradeOf({}, `GET ${path} HTTP/1.1`),
 ]);
@@ -112,7 +112,7 @@ const BEHIND: readonly (readonly [name: string, reaction: string, bytes: Uint8Ar
 const BEHIND_INPUTS: readonly Input[] = SUBPROTOCOLS.flatMap((subprotocol) =>
   BEHIND.map(([name, reaction, bytes]): Input => {
     return {
-      kind: "HTTP: what is right behind an upgrade",
+      kind: "HTTP: other bytes right before or behind an upgrade",
       name: `${subprotocol}: ${name} right behind the upgrade`,
       reaction,
       send: (peer) => peer.upgrade(subprotocol, Buffer.from(bytes as Uint8Array)),
@@ -123,7 +123,7 @@ const BEHIND_INPUTS: readonly Input[] = SUBPROTOCOLS.flatMap((subprotocol) =>
 const AROUND: readonly Row[] = [
   ["an upgrade behind a request", "HTTP 200, HTTP 101", KEEP + upgradeOf()],
   [
-    "an upgrade behind a request without an answer yet",
+    "an upgrade behind a request that has no answer yet",
     "HTTP 400",
     KEEP.replace("healthz", "stats.json") + upgradeOf(),
   ],
@@ -140,9 +140,9 @@ const AROUND: readonly Row[] = [
 export const UPGRADE_INPUTS: readonly Input[] = [
   ...rowsOf("malformed upgrades", HANDSHAKES),
   ...rowsOf("malformed upgrades", NO_UPGRADES, "guarded", { ends: true }),
-  ...rowsOf("upgrades of foreign pages", ORIGINS),
-  ...rowsOf("upgrades of foreign pages", REBOUND, "open"),
-  ...rowsOf("upgrades outside of the prefix", PREFIXED, "prefix"),
-  ...rowsOf("what is right behind an upgrade", AROUND),
+  ...rowsOf("upgrades by pages of other origins", ORIGINS),
+  ...rowsOf("upgrades by pages of other origins", REBOUND, "open"),
+  ...rowsOf("upgrades outside of the prefix /vm", PREFIXED, "prefix"),
+  ...rowsOf("other bytes right before or behind an upgrade", AROUND),
   ...BEHIND_INPUTS,
 ];

@@ -110,7 +110,7 @@ describeWith(["nats-server"], "Hosts on NATS", () => {
     expect(ofEnded!.broken).toEqual([]);
   });
 
-  it("lose nothing that a stream retains: not while the server is down, nor while a reader is cut off", async () => {
+  it("lose no tick that a NATS stream retains, neither while the server is down nor while a reader is cut off", async () => {
     await using nats = await NatsServer.start();
     await using proxy = await TcpProxy.start(nats.port);
     await using host = await PublishedHost.start("hv1", { url: nats.url, ...RETAINED });
@@ -138,7 +138,7 @@ describeWith(["nats-server"], "Hosts on NATS", () => {
     expect(host.publisher.figures.dropped).toBe(0);
   });
 
-  it("survive the loss of one server of three", async () => {
+  it("are read without a gap when one of three NATS servers is killed", async () => {
     const servers = await NatsServer.cluster();
     try {
       const url = `nats://${servers.map(({ port }) => `127.0.0.1:${port}`).join(",")}`;

@@ -78,7 +78,7 @@ describeWith(["nats-server"], "A host that is published to NATS", () => {
     expect(await connection.getAllDomainStats()).toHaveLength(600);
   });
 
-  it("is one of several of a connection, each with its subject, and says why it could not be swept", async () => {
+  it("may be one of several hosts of a connection, each with a subject of its own, and its records say why it could not be swept", async () => {
     await using nats = await NatsServer.start();
     await using far = await connect("test:///default?domains=3&host=far.example");
     const server = await serve(far, { port: 0, limits: { minIntervalMs: 100 } });

@@ -152,7 +152,7 @@ describe("The procedures that may be sent", () => {
     }
   });
 
-  it("include a list that has each domain once", () => {
+  it("refuse a list that has one domain twice", () => {
     const reader = new XdrReader(Buffer.from(`00000002${DOMAIN_HEX}${DOMAIN_HEX}00000002`, "hex"));
     expect(() => PROCEDURES.listDomains.decode(reader, stats)).toThrow(/a list with one domain twice/);
   });

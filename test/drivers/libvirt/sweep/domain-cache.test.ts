@@ -72,7 +72,7 @@ describe("The cache of domains", () => {
     ).toEqual(["renamed -1", "vm1 1", "vm2 12"]);
   });
 
-  it("is not kept when its domains need too much memory together, until they are listed again", async () => {
+  it("is dropped when its domains need too much memory together, until they are listed again", async () => {
     const { cache } = setUp();
     const before = await bytesInUse();
     for (let i = 0; cache.current() !== undefined && i < 40; i++) {

@@ -243,7 +243,7 @@ describe("The first call for a domain whose monitor is not known to answer", () 
   });
 });
 
-it("A domain whose monitor another client occupied is checked first when it is free again, so that all are asked", async () => {
+it("A sweep first checks the monitors that another client occupied, so it asks all domains when these monitors are free again", async () => {
   const daemon = new SimulatedDaemon(9);
   new Run(daemon);
   await advance(200);

@@ -163,7 +163,7 @@ describe("A sweep of named domains", () => {
     expect(run.endedAt).toBeLessThan(20);
   });
 
-  it("says how many records to expect only when it knows, where a uuid in the query is the name of another one's domain", async () => {
+  it("announces the number of its records only when it is certain, where the query has a domain's uuid and its name in the form of a uuid", async () => {
     const daemon = new SimulatedDaemon(3);
     daemon.domains[1]!.name = uuidOf(9);
     const run = new Run(daemon, { domains: [uuidOf(1), uuidOf(9), "vm2"] });

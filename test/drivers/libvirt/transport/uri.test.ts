@@ -165,7 +165,7 @@ describe("A URI whose path stands in the place of the host", () => {
     ["qemu+unix://system", "qemu+unix:///system"],
     ["test+unix://default", "test+unix:///default"],
     ["qemu+ssh://system", "qemu+ssh://HOST/system"],
-  ])("is refused with the one that is meant: %s", (uri, meant) => {
+  ])("is refused with the URI that is meant: %s", (uri, meant) => {
     expect(() => parseLibvirtUri(uri)).toThrow(
       expect.objectContaining({ code: "invalid-uri", message: expect.stringContaining(`did you mean ${meant}?`) }),
     );
