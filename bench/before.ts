@@ -3,7 +3,7 @@ import type { Benchmark } from "./row.ts";
 import { measureWire, type WireFigures } from "./wire.ts";
 
 /**
- * Compares full rows of this checkout with full rows of an earlier checkout, in the same run:
+ * Compares the cost of full rows (records that are sent whole) in this checkout and in an earlier one, in the same run:
  * `BENCH_BEFORE=DIR npm run bench -- before`. DIR is a checkout of the earlier commit, after `npm ci`.
  */
 export const benchBefore: Benchmark = async ({ rounds = 7 } = {}) => {

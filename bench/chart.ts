@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from "node:fs";
 
-/** A row of the tables: how many times less virstream takes than its peer. */
+/** A row of the tables in docs/performance.md. `times`: how many times less virstream takes than its peer. */
 interface Bar {
   readonly part: string;
   readonly what: string;
@@ -11,7 +11,7 @@ interface Bar {
 
 const PAGE = new URL("../docs/performance.md", import.meta.url);
 const CHART = new URL("../docs/performance.svg", import.meta.url);
-/** Rows below this factor are not drawn; the page has all rows. */
+/** Rows with a smaller factor are not drawn; docs/performance.md has all rows. */
 const LEAST_TIMES = 2;
 
 const WIDTH = 960;
@@ -20,7 +20,7 @@ const FIGURE_WIDTH = 150;
 const ROW_HEIGHT = 20;
 const PART_HEIGHT = 30;
 
-/** Writes the chart of the page's tables. */
+/** Draws the tables of docs/performance.md into docs/performance.svg. */
 export function drawChart(): void {
   writeFileSync(CHART, chartOf(readFileSync(PAGE, "utf8")));
 }

@@ -8,7 +8,7 @@ import { measureWire } from "./wire.ts";
 
 const CONTENDERS = ["deltas", "virstream", "json"] as const;
 
-/** Ticks of 512 domains each: a million records, which take about a second. */
+/** The number of measured ticks, of 512 domains each: a million records, which take about a second. */
 const TICKS = 1_954;
 const WARM_UP_TICKS = 4_000;
 

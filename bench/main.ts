@@ -11,7 +11,7 @@ import { type Benchmark, type BenchRow, formatTable } from "./row.ts";
  * docs/performance.svg from the tables of docs/performance.md instead.
  */
 
-/** These run only if they are named: most machines lack what the first needs, and the second takes minutes. */
+/** These run only if they are named: most machines lack the checkout for `before`, and `truncation` takes minutes. */
 const NAMED = ["before", "truncation"];
 
 /** Each benchmark is imported when it runs, because some need packages that others do not. */

@@ -17,7 +17,8 @@ import { simulatedHost } from "./records.ts";
 export type Pusher = "virstream" | "sdk";
 
 /**
- * The figures of that push of a run which has the median time. The delay and the memory are the maximum of all pushes.
+ * The figures of one run. They are those of the push with the median time; but the delay and the memory are the maximum
+ * of all pushes.
  */
 export interface OtlpRun {
   readonly ms: number;

@@ -16,7 +16,7 @@ interface Figures {
 }
 
 /**
- * The CPU time of a page of 10,000 domains, against the CPU time to set and write the same series in prom-client's
+ * The CPU time to make a page of 10,000 domains, against the CPU time to set and write the same series in prom-client's
  * registry.
  */
 export const benchPrometheus: Benchmark = async ({ rounds = 5 } = {}) => {

@@ -12,7 +12,7 @@ import { StatsWriter } from "../test/drivers/libvirt/rpc/stats-writer.ts";
 import { answerCalls, cpuMicros } from "./calls.ts";
 import { GROUPS, type PlainRecord, plainRecord, simulatedHost } from "./records.ts";
 
-/** Our record, and the object that JSON.parse makes of the same record. */
+/** The form of a record: virstream's, or the object that JSON.parse makes of the same record. */
 export type Form = "ours" | "json";
 
 /** The cost of one record in one form. */

@@ -39,7 +39,7 @@ interface Figures {
 /**
  * A recording of a watch in which a third of the parameters changes, against a file of JSON objects, one per line,
  * compressed by gzip with its default level: the CPU time of all threads per record, and the bytes. Both run in the
- * same process, one after the other. Both write to the same file system, and both are read to plain records in memory.
+ * same process, one after the other. Both files are on the same file system, and are read to plain records in memory.
  */
 export const benchRecording: Benchmark = async ({ rounds = 5 } = {}) => {
   const folder = mkdtempSync(join(tmpdir(), "virstream-bench-"));

@@ -37,7 +37,7 @@ export function medianOf<Figures>(rounds: readonly Figures[], figure: (figures: 
   return median(rounds.map(figure));
 }
 
-/** The median over the rounds of our figure divided by the peer's. */
+/** Divides virstream's figure by the peer's in each round. Returns the median of these ratios. */
 export function medianRatio<Ours, Peer>(
   ours: readonly Ours[],
   peer: readonly Peer[],

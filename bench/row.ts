@@ -1,9 +1,9 @@
-/** One line of the result. Every ratio is our cost divided by the peer's: smaller is better. */
+/** One line of the result. Every ratio is virstream's cost divided by the peer's: smaller is better. */
 export interface BenchRow {
   readonly what: string;
   readonly ours: string;
   readonly peer: string;
-  /** Our cost divided by the peer's; in paired rounds the median of the rounds' ratios, not the ratio of the medians. */
+  /** virstream's cost divided by the peer's; in paired rounds the median of ratios, not the ratio of medians. */
   readonly ratio: number;
   /** The limit of the ratio; absent if the figure is only for information. */
   readonly target?: number;

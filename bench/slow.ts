@@ -14,7 +14,8 @@ const AWAKE_MS = 8_000;
 /**
  * Two subscribers of a watch of 10,000 domains, once a second. One of them stops reading for 60 s: in the first
  * measurement it does not pull its stream, in the second its whole process is stopped (SIGSTOP). It measures the
- * server's memory, the latency of the other subscriber, and the gap that the subscriber gets when it reads again.
+ * server's memory, the latency of the subscriber that goes on reading, and the gap that the stopped subscriber gets
+ * afterwards.
  */
 export const benchSlow: Benchmark = async () => [...(await measure("not pulling")), ...(await measure("stopped"))];
 

@@ -7,8 +7,8 @@ const KEEPERS = ["table", "naive", "meter"] as const satisfies Keeper[];
 
 /**
  * A tick of a table of 10,000 domains, all of which have a new record, and the 20 rows with the highest CPU use. The
- * peer has a Map of the records' rates, and sorts an array of them at each tick. Both compute rates. For the second
- * row, the cost of the rates, measured alone in the same round, is subtracted.
+ * peer has a Map of the records' rates, and sorts an array of them at each tick. Both compute rates. In the second
+ * row of the results, the cost of the rates, measured alone in the same round, is subtracted.
  */
 export const benchTable: Benchmark = async ({ rounds = 5 } = {}) => {
   const measured = await pairedRounds("table", KEEPERS, rounds, async (keeper) => {

@@ -14,7 +14,7 @@ const TICK_DOMAINS = 512;
  * contenders use the processor's caches alike. When the ticks begin again, all counters decrease.
  */
 const PREPARED_TICKS = 4;
-/** The most ticks that the client has not confirmed yet. */
+/** At most this many ticks may wait for the client's confirmation. */
 const AHEAD = 16;
 const TICK_MS = 1_000;
 /** How many of the 79 parameters change from tick to tick: a third. */

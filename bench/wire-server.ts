@@ -33,7 +33,7 @@ const calls = {
         return servePipe(records);
     }
   },
-  /** Sets the number of records of virstream's next sweeps, because a query cannot contain it. */
+  /** Sets the number of records of virstream's next sweeps, because a query cannot contain this number. */
   async domains(domains: number): Promise<void> {
     driver.domains = domains;
   },

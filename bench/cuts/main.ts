@@ -36,7 +36,7 @@ interface Outcome {
   readonly noticedMs: number | undefined;
   readonly recoveredMs: number;
   readonly ledger: TickLedger;
-  /** The promises that were broken, as the ledger and the clock show. */
+  /** The promises that were broken, as the watch's TickLedger and the clock show. */
   readonly broken: readonly string[];
 }
 

@@ -17,9 +17,9 @@ const FRESH_ROUNDS = 16;
 
 /**
  * Freezes all guests for a minute, which is longer than the daemon keeps a connection whose keepalive replies it cannot
- * read. In this time, a connection makes two sweeps at once, again and again. It checks that the records come, counts
- * the daemon's workers that hang, and measures the calls of another client. It does the same for 20 s with two such
- * connections. Then it makes a single sweep on daemons that have just started, which have five workers.
+ * read. In this time, a connection makes two sweeps at once, again and again. The benchmark checks that the records
+ * come, counts the daemon's workers that hang, and measures the calls of another client. It does the same for 20 s
+ * with two such connections. Then it makes a single sweep on daemons that have just started, which have five workers.
  */
 export async function benchAllFrozen(lab: FaultLab, options: FaultOptions): Promise<readonly FaultRow[]> {
   const lasting = options.quick ? 8_000 : 60_000;
@@ -85,7 +85,7 @@ async function measure(lab: FaultLab, lasting: number, connections: number): Pro
   }
 }
 
-/** Checks that a daemon with its first five workers still serves other clients after our first sweep. */
+/** Checks that a daemon with its first five workers still serves other clients after virstream's first sweep. */
 async function measureFresh(lab: FaultLab, rounds: number): Promise<FaultRow> {
   let wedged = 0;
   const seen: string[] = [];

@@ -8,7 +8,7 @@ import { askPeers } from "./peers.ts";
 
 const DEADLINE_MS = 2_000;
 const MOST = 1.3;
-/** The number of healthy sweeps before each freeze; the round is compared with their median. */
+/** The number of sweeps without a frozen guest before each freeze. Their median is what the round is compared with. */
 const HEALTHY = 3;
 
 interface Round {
@@ -61,7 +61,7 @@ async function measure(lab: FaultLab, connection: Connection, count: number, off
   await lab.calm();
   const returnedMs = performance.now() - thawedAt;
   const thawed = await timedSweep(connection);
-  // Each of these two is the first sweep of its connection.
+  // Each of the next two timed sweeps is the first sweep of its connection.
   await using one = await connect(lab.libvirtd.uri);
   const freshHealthyMs = (await timedSweep(one)).lastMs("ok");
   await using other = await connect(lab.libvirtd.uri);

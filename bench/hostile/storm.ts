@@ -5,7 +5,7 @@ import { AttackedPair } from "./attacked-pair.ts";
 
 /** Connections that are opened and dropped, per minute. */
 const RATES = [2_000, 12_000];
-/** The number of subscribers over TLS, and of subscribers without TLS. */
+/** The number of subscribers over TLS. As many others do not use TLS. */
 const OVER_TLS = 10;
 /**
  * The wait after a storm, in ms. The server keeps a channel of lost clients for at most eight ticks, which take less

@@ -11,9 +11,9 @@ export interface SubscriberFigures {
   /** The ticks of the subscriber that got fewest, and of the subscriber that got most. */
   readonly ticks: number;
   readonly mostTicks: number;
-  /** Ticks that the server left out, plus gaps: the number of the subscriber that has most. */
+  /** Ticks that the server left out, plus gaps: the largest number that a single subscriber has. */
   readonly skipped: number;
-  /** Ticks that are missing between the ticks that came, or came twice: the number of the subscriber that has most. */
+  /** Ticks that are missing between the ticks that came, or came twice: the largest number of a single subscriber. */
   readonly lost: number;
   readonly longestMs: number;
 }

@@ -17,7 +17,7 @@ import { type Screen, Screens } from "./screens.ts";
 async function main(): Promise<void> {
   const { values } = parseArgs({ options: { only: { type: "string" } } });
   mustHave([...labRequirements, "tmux", "chromium"]);
-  // The daemon sees only the mounts that exist when it starts, so this file system is mounted before.
+  // The daemon sees only the mounts that exist when it starts, so this file system is mounted first.
   const small = await mkdtemp(join(tmpdir(), "virstream-full-"));
   await mustRun("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", small]);
   try {

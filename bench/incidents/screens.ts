@@ -20,7 +20,7 @@ export interface Screen {
 const LIMIT_MS = 60_000;
 const SIZE = { columns: 130, rows: 24 };
 
-/** The four screens that people look at. */
+/** The four screens that people look at: `virstream top`, `get`, `why` and the live page. */
 export class Screens implements AsyncDisposable {
   readonly #uris: readonly string[];
   readonly #served: ServedProcess;

@@ -5,9 +5,9 @@ import { fileURLToPath } from "node:url";
 /** What a reader had of one host: when a sweep began, in ms since 1970, or the number of sweeps in a gap (null: unknown). */
 export type Entry = number | { readonly gap: number | null };
 
-/** What a member reports at its end. */
+/** What a process of the benchmark reports at its end. */
 export interface Report {
-  /** By host: of publishers, when each sweep began; of readers, what they had. */
+  /** By host: for a publisher, when each sweep began; for a reader, what it had. */
   readonly hosts: Readonly<Record<string, readonly Entry[]>>;
   /** CPU time of the process from when it was ready until its report, in s. */
   readonly cpuSeconds: number;

@@ -1,7 +1,7 @@
 import { PublishedHost } from "../../test/lab/published-host.ts";
 import { serveParent } from "./member.ts";
 
-/** Publishes `count` simulated hosts from `first` on: URL FIRST COUNT DOMAINS RETAIN_MS REPLICAS. */
+/** Publishes `count` simulated hosts from `first` on. Arguments: URL FIRST COUNT DOMAINS RETAIN_MS REPLICAS. */
 const [url, first, count, domains, retainMs, replicas] = process.argv.slice(2) as [string, ...string[]];
 const options = { url, intervalMs: 1_000, retainMs: Number(retainMs), replicas: Number(replicas) };
 const hosts = await Promise.all(

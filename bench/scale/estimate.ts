@@ -1,6 +1,6 @@
 /**
- * What one of each of PARTS costs, as the table in docs/scale.md says: processor time in µs per sweep, memory and
- * traffic in bytes.
+ * The costs of each of PARTS, as the table in docs/scale.md says: processor time in µs per sweep (for a server: per
+ * second), memory in bytes, and traffic in bytes.
  */
 export type Costs = Readonly<Record<(typeof PARTS)[number], Cost>>;
 
@@ -72,7 +72,7 @@ export function estimate(costs: Costs, { hosts, domains, intervalS, subscribers 
   return [`${round(micros / 10_000)} %`, bytes(memory), bits(received), bits(sent)];
 }
 
-/** Returns the text of a document in which the estimates in the tables are computed from these costs. */
+/** Returns the text of a document, with the estimates in its tables computed anew from these costs. */
 export function withEstimates(costs: Costs, page: string): string {
   return page
     .split("\n")

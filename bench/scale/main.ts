@@ -6,10 +6,10 @@ import { POINTS } from "./point.ts";
 import { report } from "./report.ts";
 
 /**
- * `npm run bench:scale -- [--rounds N] [POINT …]`: measures a `virstream serve` under the loads with these names, or
- * under all loads, and adds the figures to bench/results/scale.jsonl, so that single points can be measured one after
- * the other. `--report` prints the tables and slopes of all figures in that file. `--list` prints the names of the
- * points. `--sizes` computes the sizes in the documents from the table of costs in docs/scale.md.
+ * `npm run bench:scale -- [--rounds N] [POINT …]`: measures a `virstream serve` at these points, which are loads
+ * with a name, or at all points. It adds the figures to bench/results/scale.jsonl, so that single points can be
+ * measured one after the other. `--report` prints the tables and slopes of all figures in that file. `--list` prints
+ * the names of the points. `--sizes` computes the sizes in the documents from the table of costs in docs/scale.md.
  */
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -44,8 +44,8 @@ export interface Figures {
   readonly bytes: number;
   readonly messages: number;
   /**
-   * The sweeps that arrived, of all hosts, divided by the sweeps that should have arrived; 1: no subscriber was
-   * skipped.
+   * The sweeps that arrived, of all hosts, divided by the sweeps that should have arrived; 1: no subscriber
+   * missed a sweep.
    */
   readonly delivered: number;
 }

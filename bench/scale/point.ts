@@ -28,7 +28,7 @@ export interface Point {
   readonly scrapes?: number;
   /** True: the subscribers connect over TLS. */
   readonly tls?: boolean;
-  /** True: the process has V8's own limit of the heap of young objects, instead of the limit in the unit file. */
+  /** True: the process has V8's own limit of the heap of young objects, instead of the limit in systemd's unit file. */
   readonly largeHeap?: boolean;
 }
 

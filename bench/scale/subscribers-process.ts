@@ -22,7 +22,7 @@ const ROWS = ["records", "changes"].map(startOf);
 interface Counts {
   messages: number;
   bytes: number;
-  /** Ends of sweeps; each is of one host. */
+  /** The number of ends of sweeps; each sweep is of one host. */
   syncs: number;
 }
 
