@@ -45,7 +45,7 @@ export class NamedSweep {
   readonly #selectors: SelectorTable<Open>;
   readonly #open: Set<Open>;
   readonly #hasFilter: boolean;
-  /** The hosts that have not answered in full. */
+  /** The hosts whose answer has not ended yet. A host that cannot be reached is not one of them. */
   readonly #asked: Set<Member>;
   /** The uuids of the domains whose record was yielded. */
   readonly #delivered = new Set<string>();

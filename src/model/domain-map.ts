@@ -2,8 +2,8 @@ import type { DomainIdentity } from "./record.ts";
 import { NIL_UUID } from "./uuid.ts";
 
 /**
- * A map with one value for each domain, over all hosts. The key is the host and the uuid, because two hosts have the
- * same domain while it migrates. A domain that a query names and that no host has may lack a uuid: its key has the name
+ * A map with one value for each domain of each host. The key is the host and the uuid: while a domain migrates, two
+ * hosts have it, and the map has a value for each of them. A domain that a query names and that no host has may lack a uuid: its key has the name
  * instead. The map has two levels, hosts and then domains, instead of keys that join both. So no joined key must be
  * built, and the host is looked up only if it differs from the host of the call before.
  */

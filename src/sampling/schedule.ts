@@ -1,7 +1,7 @@
 /**
  * Decides when to sweep for several cadences together, and which of them take part in each sweep.
  *
- * - The fastest cadence sets the pace. Every other cadence takes part in the sweep that is nearest to its own due time.
+ * - The fastest cadence sets the pace. Each of the other cadences takes part in the sweep that is nearest to its own due time.
  *   So the hypervisor is swept no more often than the fastest cadence asks for, and each cadence keeps its mean
  *   interval exactly.
  * - Among equally fast cadences, only the first one sets the pace. Otherwise two cadences of 1 s that are offset by 500

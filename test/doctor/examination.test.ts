@@ -379,15 +379,18 @@ describe("The examination of a host", () => {
   it.each([
     ["qemu+ssh://root@far:2222/system", "-p 2222 root@far"],
     ["qemu+ssh:///system", "localhost"],
-  ])("has the command that times ssh alone where ssh opens no connection to %s", async (uri, target) => {
-    const transports: OpenTransport = (_, signal) =>
-      sleep(BOUND_MS, undefined, { signal }).then(() => Promise.reject());
-    const examination = await examine(uri, { transports, timeoutMs: 200 });
-    const { what, fix } = find(examination, "daemon-silent")!;
-    expect(what).toContain("ssh opened no connection");
-    expect(fix.join()).toContain(`time ssh ${target} true `);
-    expect(fix.join()).not.toContain("kill");
-  });
+  ])(
+    "gives a command that measures how long ssh takes without the daemon, if ssh opens no connection to %s",
+    async (uri, target) => {
+      const transports: OpenTransport = (_, signal) =>
+        sleep(BOUND_MS, undefined, { signal }).then(() => Promise.reject());
+      const examination = await examine(uri, { transports, timeoutMs: 200 });
+      const { what, fix } = find(examination, "daemon-silent")!;
+      expect(what).toContain("ssh opened no connection");
+      expect(fix.join()).toContain(`time ssh ${target} true `);
+      expect(fix.join()).not.toContain("kill");
+    },
+  );
 
   it("proposes libvirt's own scheme for its test driver, never that of the simulated host", async () => {
     const place = { uid: 0, systemFolders: ["/nowhere"], userFolder: "/nowhere", systemd: true };

@@ -19,7 +19,7 @@ describe.each(DECODERS)("the decoder of $name", (decoder) => {
     }
   });
 
-  it(`refuses damaged frames with its code or takes them, and keeps no memory of ${FRAMES} of them`, async () => {
+  it(`takes damaged frames or refuses them with its error code, and keeps no memory of ${FRAMES} of them`, async () => {
     const { seed } = new Dice();
     const { frames, accepted, refused, followed, growthMiB } = await runMutations(decoder, FRAMES, seed);
     expect(frames).toBeGreaterThanOrEqual(FRAMES);

@@ -78,7 +78,7 @@ export abstract class GuestTable extends Format {
   /** The whole table. */
   protected abstract text(): string;
 
-  /** All lines in their order. Called at the end. */
+  /** All lines in their order. Read it only after the last record, because the first result is kept. */
   get lines(): readonly Line[] {
     this.#lines ??= this.#inOrder();
     return this.#lines;

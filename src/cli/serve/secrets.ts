@@ -34,7 +34,7 @@ export class Secrets {
     return secrets;
   }
 
-  /** The options of a server. */
+  /** The options of `serve()` that the files give. */
   get options(): Pick<ServeOptions, "tls" | "authenticate"> {
     return {
       ...(this.#tls !== undefined && { tls: this.#tls }),

@@ -37,8 +37,8 @@ interface Extent {
 /**
  * A recording as a driver. Each watch has its own replay, which begins at the URI's `from` and ends the watch at the
  * URI's `to`. A sweep has the newest record of each domain at one moment: the query's `at`, if it has one. Otherwise,
- * with a `from` in the URI, a replay begins with the first sweep, and the moment is the present position of this
- * replay. Without `from`, the moment is the URI's `to`, by default the end of the recording.
+ * if the URI has `from`, the moment of the driver's first such sweep is `from`. For later sweeps the moment advances from
+ * there at the URI's `speed`, up to `to`. Without `from`, the moment is the URI's `to`, by default the end of the recording.
  */
 export class RecordingDriver implements Driver {
   readonly uri: string;

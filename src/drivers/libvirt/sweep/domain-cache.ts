@@ -32,7 +32,7 @@ export class DomainCache {
   #all: Map<string, RemoteDomain> | undefined;
   #bytes = 0;
 
-  /** @param now milliseconds on a steady clock */
+  /** @param now returns the time of a steady clock, in ms */
   constructor(now: () => number) {
     this.#now = now;
   }

@@ -362,7 +362,8 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   #failed(task: DomainTask, error: VirstreamError): void {
     const { stage } = task;
     if (error.code === "unknown-domain" && task.beginNameLookup()) {
-      // The check of the monitor was for a domain with this uuid. It says nothing about the domain with this name.
+      // The query's text was read as a uuid, and no domain has it. Now the same text is looked up as a name. The check of
+      // the monitor, if there was one, was for the uuid, and does not count for the domain with the name.
       this.#dispatcher.passed(task);
       this.#calls.wait([task]);
     } else if (error.code === "unknown-domain") {
