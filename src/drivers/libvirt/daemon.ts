@@ -70,8 +70,8 @@ async function connect({ uri, transports, stats }: DaemonAddress, signal: AbortS
   try {
     if (signal.aborted) onAbort();
     const facts = await openHypervisor(client, uri.name, uri.transport);
-    // If the client ended together with the last answer, its `onEnded` will not be called any more. So this is checked
-    // here.
+    // If the client ended together with the last answer, an `onEnded` that is set from now on is never called. So this
+    // checks for the end.
     if (client.ended !== undefined) throw client.ended;
     return { client, facts };
   } catch (error) {
@@ -104,12 +104,12 @@ const WITH_STATISTICS: readonly string[] = ["qemu", "test"];
 
 /**
  * Performs libvirt's opening sequence: authenticate, let the daemon send keepalives, open the hypervisor read-only, and
- * ask for its name and versions. Each step up to the opening waits for the answer of the step before, because the
- * daemon handles calls in any order, and refuses calls that it handles before the opening. AUTH_LIST is sent even if no
- * authentication is wanted: on a socket that polkit protects, the daemon serves root only after this call.
+ * ask for the facts in HypervisorFacts. Each step up to the opening waits for the answer of the step before, because
+ * the daemon handles calls in any order, and refuses calls that it handles before the opening. AUTH_LIST is sent even
+ * if no authentication is wanted: on a socket that polkit protects, the daemon serves root only after this call.
  *
  * Rejects with `unauthenticated` when polkit refuses, or when the daemon wants a kind of authentication that is not
- * supported; otherwise with the daemon's own error.
+ * supported; with `unsupported` when the daemon has no driver for `name`; otherwise with the daemon's own error.
  *
  * @param name the argument of CONNECT_OPEN, e.g. `qemu:///system`
  * @param transport how the daemon was reached, for the advice in an `unauthenticated` error
@@ -192,8 +192,8 @@ function explainPolkit(error: unknown): never {
 
 function unlessUnsupported<T>(instead: T): (error: unknown) => T {
   return (error) => {
-    // If the daemon does not report a version or a name, the connection is still usable. Any other error means that the
-    // connection was lost.
+    // If the daemon refuses to report a version or a name, the connection is still usable. An error that the daemon did
+    // not send means that the connection was lost.
     if (isRemoteError(error)) return instead;
     throw error;
   };

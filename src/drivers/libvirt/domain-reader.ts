@@ -10,8 +10,8 @@ import type { SweepHost } from "./sweep/calls.ts";
 /** While this many calls are unanswered, the reader sends no other call. */
 const UNANSWERED_MAX = 2;
 /**
- * From this version on (11.0.0), libvirt reads a definition only when it has the domain's job, and waits up to 30 s for
- * the job.
+ * From this version on (11.0.0), libvirt reads a definition only when it has the domain's job (see DomainReader), and
+ * waits up to 30 s for the job.
  */
 const DEFINITION_TAKES_JOB = 11_000_000;
 
@@ -22,12 +22,12 @@ export interface ReaderHost extends SideCallHost, Pick<SweepHost, "monitors"> {
 
 /**
  * Reads the definitions, I/O limits and CPU placement of domains, outside the sweeps of a session. Its calls need
- * permits like all other calls, and count towards the same limits. The reader sends one call at a time, or two while
- * the first one is overdue, so it never delays a sweep by more than one call.
+ * permits like all other calls, and count towards the same limits. At most two calls of the reader are unanswered at a
+ * time. A DescriptionCache makes one call at a time, so it never delays a sweep by more than one call.
  *
  * The reader never waits for a guest. Before a call that needs the domain's job (libvirt's lock for operations on a
- * domain) or its monitor, it asks for the monitor's state, which needs neither. If another call has the job, the reader
- * does not send the call, and rejects with `deadline-exceeded`.
+ * domain) or its monitor, it asks for the monitor's state, which needs neither. If another client or an overdue call
+ * occupies the monitor, the reader does not send the call, and rejects with `deadline-exceeded`.
  */
 export class DomainReader implements DescriptionSource {
   readonly #host: ReaderHost;

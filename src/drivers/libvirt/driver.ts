@@ -34,8 +34,8 @@ export const LIBVIRT_SCHEMES: readonly string[] = LIBVIRT_DRIVERS.flatMap((drive
  * Opens a connection to a libvirt daemon, always read-only.
  *
  * Rejects with `invalid-uri`, `unsupported` (for the transport ext, `command=` or another parameter that cannot be
- * honoured), `socket-missing`, `socket-denied`, `connection-refused`, `connect-timeout`, `unauthenticated`, or the
- * daemon's own error.
+ * honoured), `socket-missing`, `socket-denied`, `connection-refused`, `connect-timeout`, `connection-lost`,
+ * `protocol-error`, `unauthenticated`, or the daemon's own error.
  */
 export const openLibvirt: OpenDriver = (uri, options) => LibvirtDriver.open(uri, options);
 
@@ -79,7 +79,7 @@ export class LibvirtDriver implements Driver {
     });
   }
 
-  /** @param transports opens a stream to the daemon; by default, over any transport that virstream has */
+  /** @param transports opens a stream to the daemon; by default, over the transport that the URI names */
   static async open(
     text: string,
     options: OpenOptions = {},

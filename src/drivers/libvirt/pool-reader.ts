@@ -8,12 +8,12 @@ import type { CallSubject, SideCalls } from "./side-calls.ts";
 
 /** The least time between the starts of two reads of all pools, in ms. */
 const INTERVAL_MS = 60_000;
-/** From this age on, in ms, the reader no longer returns a value that it has read. */
+/** The reader does not return a pool's usage that was read longer ago than this, in ms. */
 const MAX_AGE_MS = 2 * INTERVAL_MS;
 /**
- * How long the reader pauses after a connection was lost while a call was unanswered, in ms. The pause doubles each
- * time that this happens again, up to MAX_PAUSE_MS. The unanswered call still occupies a worker of the daemon, and
- * nothing shows when the call ends.
+ * How long the reader pauses after a connection was lost while a call about a pool was unanswered, in ms. The pause
+ * doubles each time that this happens again, up to MAX_PAUSE_MS. The unanswered call still occupies a worker of the
+ * daemon, and nothing shows when the call ends.
  */
 const PAUSE_MS = 600_000;
 const MAX_PAUSE_MS = 24 * 3_600_000;
@@ -21,7 +21,7 @@ const MAX_PAUSE_MS = 24 * 3_600_000;
 /** The host whose pools are read, and the way to call its daemon. */
 export interface PoolHost {
   host(): string;
-  /** The calls of the present session. Throws while there is none. */
+  /** Returns the object that makes the present session's calls about pools. Throws while there is no session. */
   calls(): Pick<SideCalls, "ask" | "unanswered" | "full" | "isUnanswered" | "lost">;
 }
 

@@ -31,9 +31,9 @@ import { Sweep } from "./sweep/sweep.ts";
 import type { LibvirtUri } from "./transport/uri.ts";
 
 /**
- * The maximum number of connections to one QEMU daemon. Each connection adds four slots. With two connections, a sweep
- * continues while four guests are frozen. More connections would be of no use: admission allows calls in at most 8 of
- * the daemon's 20 workers.
+ * The maximum number of connections to one QEMU daemon. Each connection adds four slots for calls that may hang in a
+ * guest (see Admission). With two connections, a sweep continues while four guests are frozen. More connections would
+ * be of no use, because admission lets such calls occupy at most 8 of the daemon's 20 workers.
  */
 const QEMU_CONNECTIONS = 2;
 
@@ -48,19 +48,19 @@ const BURST_SETTLE_MS = 2;
 const POOL_CALLS_MAX = 2;
 
 /**
- * How long a sweep waits at most for the checks of orphaned calls, in ms. A check takes 1 ms, or seconds if the domain
- * is locked.
+ * How long a sweep waits at most for the checks of orphaned calls (see Admission), in ms. A check takes 1 ms, or
+ * seconds if the domain is locked.
  */
 const LOOK_MS = 250;
 
 /**
- * A session with one daemon. All sweeps of the session share its connections: one at first, and a second one when there
- * are more domains than slots. When a connection is lost, the session ends: every sweep under way ends with
- * `connection-lost`.
+ * A session with one daemon. All sweeps of the session share its connections: one at first, and with QEMU a second one
+ * when a sweep has more domains than slots. When a connection is lost, the session ends: every sweep under way ends
+ * with `connection-lost`.
  */
 export class Session implements SweepHost {
   readonly facts: HypervisorFacts;
-  /** Called once, when the first of the session's connections is lost. */
+  /** Called when any connection of the session is lost, and not again when its other connections end. */
   onLost: ((error: VirstreamError) => void) | undefined;
   /** Called when a domain may have another definition now. */
   onChanged: ((uuid: string) => void) | undefined;
@@ -76,7 +76,7 @@ export class Session implements SweepHost {
   /** The clients, by the number of their connection in admission. */
   readonly #clients = new Map<number, RpcClient>();
   readonly #sweeps = new Set<Sweep>();
-  /** Sends the calls that belong to no sweep. */
+  /** Sends the session's own calls: registrations for events, checks of orphans, and probes. */
   readonly #calls: Calls;
   #reader: DomainReader | undefined;
   #poolCalls: SideCalls | undefined;
@@ -152,7 +152,7 @@ export class Session implements SweepHost {
     await Promise.all([this.#growing, ...[...this.#clients.values()].map((client) => client.close())]);
   }
 
-  /** Makes a call on the connection of the session that has this number. */
+  /** Makes a call on the session's connection with this number. */
   call<Args, Result>(procedure: Procedure<Args, Result>, args: Args, connection: number): Promise<Result> {
     const client = this.#clients.get(connection);
     return client === undefined ? Promise.reject(this.#end.signal.reason) : client.call(procedure, args);
@@ -210,10 +210,11 @@ export class Session implements SweepHost {
   }
 
   /**
-   * Frees the permits of orphans, which are calls that were unanswered when their connection ended. They count against
-   * the budget, and keep their domains in quarantine. The state of a domain's monitor shows whether the domain's orphan
-   * still occupies a worker; libvirt reports this state without using the monitor. Sweeps begin when all orphans were
-   * checked, or after LOOK_MS. The result is undefined if there are no orphans.
+   * Checks the orphans, which are calls that were unanswered when their connection ended, and frees the permits of the
+   * orphans that do not hang any more. Orphans count against the budget of monitor calls (BUDGET), and keep their
+   * domains in quarantine. The state of a domain's monitor shows whether the domain's orphan still occupies a worker;
+   * libvirt reports this state without using the monitor. The promise, for which a sweep waits before its first call,
+   * resolves when all orphans were checked, or after LOOK_MS. The result is undefined if there are no orphans.
    */
   #lookAfterOrphans(): Promise<void> | undefined {
     if (this.#looking === undefined && this.admission.orphans.length > 0) {
@@ -263,8 +264,8 @@ export class Session implements SweepHost {
 
   /**
    * Makes a call that belongs to no sweep, as soon as admission has a place for it. The call must wait for such a
-   * place, because the daemon does not read a connection's sixth call. Rejects with the daemon's error, or when the
-   * session ends.
+   * place, because the daemon handles only five calls of a connection at a time. Rejects with the daemon's error, or
+   * when the session ends.
    */
   #ask<Args, Result>(procedure: Procedure<Args, Result>, args: Args, key: string): Promise<Result> {
     const never = (): never => {
@@ -275,7 +276,7 @@ export class Session implements SweepHost {
     });
   }
 
-  /** A sweep has more domains than slots: opens one more connection, unless there are enough. */
+  /** A sweep has more domains than slots: opens one more connection, up to QEMU_CONNECTIONS. */
   crowded(): void {
     // With other drivers, a domain takes too little time to need a second connection, and each connection to the test
     // driver has its own domains.

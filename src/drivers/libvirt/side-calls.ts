@@ -66,8 +66,9 @@ export class SideCalls implements CallOwner {
   }
 
   /**
-   * Makes a call when admission has a place for it, and resolves with the answer. Rejects with `deadline-exceeded` if
-   * the call gets no permit within a second, or no answer within 5 s.
+   * Waits until `full` is false, makes the call when admission has a place for it, and resolves with the answer.
+   * Rejects with the call's own error. Rejects with `deadline-exceeded` if the call gets no permit within a second
+   * after `full` was false, if it gets no answer within 5 s, or if the session ends while the call waits.
    */
   async ask<Args, Result>(procedure: Procedure<Args, Result>, args: Args, subject: CallSubject): Promise<Result> {
     while (this.full && !this.#closed) await new Promise<void>((resolve) => this.#turns.push(resolve));

@@ -44,8 +44,8 @@ interface Layout {
 
 /**
  * A host with guests that do not exist. Everything about a guest is computed from (seed, host, index), and its values
- * also from the time. A guest takes one byte of memory, and more only while it has a fault. The host answers at once:
- * the sweep does the waiting.
+ * also from the time. A guest takes one byte of memory, and more only while it has a fault. The host computes an answer
+ * at once. If the guest's answer takes time, the sweep waits.
  */
 export class SimulatedHost {
   readonly options: SimulatedOptions;
@@ -90,7 +90,7 @@ export class SimulatedHost {
     for (const wake of this.waiting) wake();
   }
 
-  /** True if every guest exists and passes a query's filter bits, so that a sweep need not check each guest. */
+  /** True if a sweep need not check each guest: without filter bits and faults, every guest exists and passes. */
   listsAll(filter: number): boolean {
     return filter === 0 && this.#faults.size === 0;
   }
@@ -147,7 +147,7 @@ export class SimulatedHost {
   }
 
   /**
-   * The parameters of a guest at a time. Records with the same keys share a schema object.
+   * The parameters of a guest at the time `now`. Records with the same keys share a schema object.
    *
    * @param groups a mask of groups that the host has; 0: no group
    * @param now in ms since 1970

@@ -53,8 +53,8 @@ const CAPACITY = [10, 20, 20, 40, 40, 80, 100, 500].map((gib) => gib * GIB);
 /** The sizes of memory from which guests draw. */
 export const MEMORY_KIB = [1, 2, 2, 4, 4, 8, 16, 32].map((gib) => gib * KIB_PER_GIB);
 /**
- * Some devices work in bursts. Each device draws the seconds between its bursts from one of these lists; 0: the device
- * is always busy.
+ * Some devices work in bursts. Each device draws the seconds between its bursts from FIRST_BURST if it is the guest's
+ * first disk or interface, otherwise from OTHER_BURST; 0: the device is always busy. READ_BURST is for a disk's reads.
  */
 const FIRST_BURST = [0, 0, 0, 0, 0, 0, 10, 30];
 const READ_BURST = [0, 0, 0, 0, 2, 5, 10, 30];

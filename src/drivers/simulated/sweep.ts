@@ -17,8 +17,8 @@ const WORK_MS = 4;
 /** How many guests are listed or asked before the sweep checks whether WORK_MS have passed. */
 const STRIDE = 4_096;
 /**
- * How many guests are asked at the same time when answers take time: as many as virstream asks over one connection to
- * libvirt.
+ * How many guests are asked at the same time if the URI has a latency: as many as virstream asks over one connection to
+ * libvirt. Slow and frozen guests do not count.
  */
 const SLOTS = 4;
 
@@ -51,7 +51,7 @@ export class Sweep {
    * time of day, because the clock may be set back.
    */
   readonly #due: (() => DomainStatsRecord)[] = [];
-  /** The guests to ask, by index, and the selectors that fit no guest; undefined: every guest of the host. */
+  /** The indexes of the guests to ask, and the selectors that fit no guest; undefined: every guest of the host. */
   #listed: readonly (number | DomainSelector)[] | undefined;
   #size = 0;
   #position = 0;
@@ -245,8 +245,9 @@ export class Sweep {
   }
 
   /**
-   * Makes a record of the groups that need no monitor. The sweep does this at the deadline. It does this at once if an
-   * earlier call is unanswered, or if the query has `nowait` and the guest is frozen.
+   * Makes the record of a guest that does not answer in time, with only the groups that need no monitor. The sweep
+   * makes it at the deadline; or at once, if an earlier call is unanswered, or if the query has `nowait` and the guest
+   * is frozen.
    */
   #partial(reason: "busy" | "timeout" | "quarantined", asked: Asked, guest: number, tookMs: number): DomainStatsRecord {
     const params = this.#host.sample(guest, this.#groups & MONITOR_FREE_GROUPS, asked.sampledAt, this.#backing);

@@ -1,8 +1,8 @@
 import { invalidMessage, XdrReader, XdrWriter } from "./xdr.ts";
 
 /**
- * libvirt's message frame (virnetprotocol.x): a length word, which counts its own four bytes, a header of six words,
- * and the procedure's arguments or result in XDR.
+ * libvirt's message frame (virnetprotocol.x): a length word, a header of six words, and the procedure's arguments or
+ * result in XDR. The length is that of the whole message, with the length word.
  */
 
 /** The two RPC programs that are used. */
@@ -20,7 +20,7 @@ const HEADER_BYTES = 28;
 /** VIR_NET_MESSAGE_MAX, plus the length word, which that constant does not count. */
 export const MESSAGE_MAX = 33_554_436;
 
-/** The header of every message (virNetMessageHeader). */
+/** The header of a message (virNetMessageHeader), without the version, which is always PROGRAM_VERSION. */
 export interface Header {
   readonly program: number;
   readonly procedure: number;

@@ -17,8 +17,8 @@ const CODES: ReadonlyMap<number, ErrorCode> = new Map<number, ErrorCode>([
 ]);
 
 /**
- * How much of a message is kept, in bytes. A failed record keeps its error until the domain has another record, so the
- * errors of all domains of a host must together be small.
+ * How much of a message is kept, in bytes. A domain's failed record is kept, with its error, until the domain has a
+ * newer record. So the errors of all domains of a host must together be small.
  */
 const EXCERPT_BYTES = 1_024;
 
@@ -36,7 +36,7 @@ export function isRemoteError(error: unknown): error is VirstreamError {
   return error instanceof VirstreamError && error.libvirt !== undefined;
 }
 
-/** VIR_ERR_NO_DOMAIN, and VIR_ERR_OPERATION_INVALID: the domain exists, but does not run. */
+/** VIR_ERR_NO_DOMAIN: there is no such domain. VIR_ERR_OPERATION_INVALID: the domain exists, but does not run. */
 const STOPPED: readonly (number | undefined)[] = [42, 55];
 
 /** True if the daemon refuses a call that needs a running domain, because the domain has stopped. */

@@ -66,7 +66,7 @@ export class RpcClient {
   #closing: Promise<void> | undefined;
   #keepalive: ReturnType<typeof setInterval> | undefined;
   /**
-   * True if any byte has arrived since the last keepalive interval began. `#pings` is the number of unanswered pings.
+   * True if any byte has arrived in the present keepalive interval. `#pings` is the number of unanswered pings.
    */
   #heard = false;
   #pings = 0;
@@ -166,8 +166,8 @@ export class RpcClient {
   }
 
   /**
-   * Calls that are made together go out in one write. The write happens in a microtask, not in the next tick, so a call
-   * that an answer triggers is on its way before the answer is processed.
+   * Calls that are made together go out in one write. The write happens in a microtask, not in the next turn of the
+   * event loop. So when an answer makes room for the next call, this call goes out before the consumer gets the answer.
    */
   #send(message: Buffer): void {
     if (!this.#corked) {

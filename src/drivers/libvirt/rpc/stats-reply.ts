@@ -32,7 +32,10 @@ const FOUR_BYTES: ReadonlySet<number> = new Set([ParamType.int, ParamType.uint, 
  * number of keys, and their records come in any order.
  */
 const LISTS_PER_SIZE = 4;
-/** The most bytes of all key lists and their schemas together. Above this, all lists are dropped. */
+/**
+ * The most bytes of all key lists and their schemas together. If a new list would exceed this, the reader drops all
+ * earlier lists.
+ */
 const MAX_BYTES = 33_554_432;
 
 /** The keys and types of one record as the daemon encodes them, without the values between them. */
@@ -40,7 +43,7 @@ interface KeyList {
   readonly schema: Schema;
   /** Each key and its type as 32-bit words, which XDR's alignment allows. */
   readonly words: Int32Array;
-  /** Where each parameter ends in `words`. */
+  /** Where the key and type of each parameter end in `words`. */
   readonly ends: Int32Array;
   /** An upper limit of the memory that the list and its schema need, in bytes. */
   readonly bytes: number;
@@ -53,8 +56,9 @@ interface KeyList {
  * Most records have the same keys as an earlier record, and turning keys into strings only to compare them would be
  * most of the work of decoding. So the reader keeps the last key lists in their encoded form. While a record's words
  * equal those of a list, a parameter costs a few integer comparisons, and the reading of its value. At the first
- * difference, or anything else that is unusual, the reader begins the record again and reads it key by key. This makes
- * a new list, or throws the error that says what is wrong.
+ * difference, or anything else that is unusual, the reader begins the record again with the next list of the same
+ * length. If no list fits, it reads the record key by key. This makes a new list, or throws the error that says what is
+ * wrong.
  */
 export class StatsReader {
   readonly #schemas = new SchemaTable();

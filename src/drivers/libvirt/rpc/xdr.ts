@@ -41,7 +41,7 @@ export class XdrReader {
     return this.view.getUint32(this.#take(4, "an integer"));
   }
 
-  /** An unsigned 64-bit integer, rounded to the nearest number. StatsReader reads statistics without rounding. */
+  /** An unsigned 64-bit integer, rounded to the nearest double. StatsReader reads statistics without rounding. */
   uhyper(): number {
     return Number(this.view.getBigUint64(this.#take(8, "a 64-bit integer")));
   }
@@ -118,7 +118,7 @@ export class XdrReader {
   }
 }
 
-/** Writes XDR into a buffer that grows. Throws `invalid-argument` for a value that cannot be written. */
+/** Writes XDR into a buffer that grows. Throws `invalid-argument` for a string that is too long, or an invalid uuid. */
 export class XdrWriter {
   #bytes: Buffer = Buffer.allocUnsafe(128);
   #length = 0;

@@ -73,7 +73,7 @@ export class Admission {
   #changed = false;
 
   /**
-   * @param now milliseconds on a steady clock
+   * @param now returns the time of a steady clock, in ms
    * @param slot maximum number of monitor calls in flight on one connection
    * @param lane maximum number of other calls in flight on one connection, not counting those that use a slot
    */
@@ -110,7 +110,7 @@ export class Admission {
     for (const permit of [...this.#permits.free.values()]) if (ended.has(permit.connection)) this.#release(permit);
   }
 
-  /** The domains with orphaned calls. */
+  /** The uuids of the domains with orphaned calls. */
   get orphans(): string[] {
     return [...this.#permits.monitor.values()].filter(({ orphan }) => orphan).map(({ key }) => key);
   }
@@ -119,7 +119,7 @@ export class Admission {
   releaseOrphan(key: string): void {
     const permit = this.#permits.monitor.get(key);
     if (!permit?.orphan) return;
-    // Free workers that were proven before may not exist now: this may be another daemon, with a small pool.
+    // Free workers that were proven before may not exist now: this may be another daemon, with few workers.
     this.#limit.reset();
     this.#release(permit);
   }
@@ -168,7 +168,7 @@ export class Admission {
   }
 
   /**
-   * Opens a queue for a sweep.
+   * Opens a queue for the calls of a sweep, or for calls that belong to no sweep.
    *
    * @param connectionOwner the owner of the connections on which the calls go out
    */

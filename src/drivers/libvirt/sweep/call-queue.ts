@@ -14,7 +14,7 @@ export interface Ticket {
    */
   readonly key: string;
   readonly kind: CallKind;
-  /** Set by `CallQueue.wait`, cleared when the ticket is granted. Clear it to take the ticket out of the queue. */
+  /** True while the ticket waits in a queue. To take the ticket out of the queue, its owner sets this to false. */
   waiting: boolean;
 }
 
@@ -93,7 +93,8 @@ export class CallQueue {
   }
 
   /**
-   * @internal Removes and returns the next ticket of this kind; undefined when no ticket waits or none may be granted.
+   * @internal Removes and returns the next ticket of this kind; undefined when no ticket waits, or when the queue is
+   * held or closed.
    */
   take(kind: CallKind): Ticket | undefined {
     return this.#held || this.#closed ? undefined : this.#tickets[kind].shift();

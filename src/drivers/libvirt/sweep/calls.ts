@@ -15,10 +15,10 @@ export interface SweepHost extends ConnectionOwner {
   readonly admission: Admission;
   readonly domainCache: DomainCache;
   readonly batchSize: BatchSize;
-  /** Finds out which groups an answer lacks; undefined if the hypervisor has no monitors. */
+  /** Finds out which groups an answer lacks; undefined if the hypervisor is not QEMU. */
   readonly completeness: Completeness | undefined;
   /**
-   * True if the domains have monitors that can hang, as QEMU's domains do. If false, all domains are asked in batches.
+   * True if the domains have monitors that can hang, as QEMU's domains do. If false, statistics are read in batches.
    */
   readonly monitors: boolean;
   readonly facts: Pick<HypervisorFacts, "hypervisor" | "statistics">;
@@ -86,7 +86,7 @@ export abstract class QueuedCall implements Ticket {
    * call was sent, the answer is dropped.
    */
   attempt = 0;
-  /** When the call becomes overdue, if it is in flight. */
+  /** When the call becomes overdue, if it is in flight, in ms on performance.now()'s clock. */
   dueAt = Number.POSITIVE_INFINITY;
   /** When the call was last sent; undefined if it was not sent yet. */
   sent: SentAt | undefined;
@@ -182,7 +182,7 @@ export class Calls implements CallOwner {
     );
   }
 
-  /** Gives up the calls whose deadline has passed. */
+  /** Gives up the calls whose deadline has passed, and the calls that wait for slots that only frozen guests keep. */
   #check(now: number): void {
     for (const queued of [...this.#inFlight]) {
       if (queued.dueAt > now) continue;

@@ -1,6 +1,9 @@
 /** How much of a sweep's time a domain may take on average, in ms. A healthy QEMU guest takes 3 to 10 ms. */
 const DOMAIN_MS = 25;
-/** How long the fallback call of a late domain may take, in ms. If the domain is healthy, the call takes 0.2 ms. */
+/**
+ * How long the fallback call of a late domain may take, in ms. The call asks only for what needs no monitor. For a
+ * healthy domain, it takes 0.2 ms.
+ */
 const FALLBACK_MS = 500;
 const FALLBACK_DOMAIN_MS = 5;
 

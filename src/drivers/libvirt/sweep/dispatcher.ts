@@ -38,7 +38,7 @@ const BATCHES = 4;
 export interface DispatcherOwner {
   /** The domain's batch was answered. `stats` is undefined when the answer leaves the domain out. */
   answered(task: DomainTask, stats: DomainStats | undefined): void;
-  /** The domain will not be asked. */
+  /** The dispatcher will not queue the domain's statistics call, for this reason. */
   giveUp(task: DomainTask, reason: RecordReason): void;
   /** Ends the sweep if the error concerns all of its domains. Returns whether the sweep has ended. */
   endsWith(error: VirstreamError): boolean;
@@ -48,8 +48,8 @@ export interface DispatcherOwner {
  * Decides in which order the domains of a sweep are queued.
  *
  * A domain whose earlier call is overdue is not queued. If the requested statistics need the monitor, each domain is
- * asked by a call of its own: first the domains whose monitor is known to answer, and each of the other domains once
- * its monitor was checked. One domain is asked before all others (see AHEAD_MS).
+ * asked by a call of its own: first the domains that do not run or whose monitor is known to answer, and each of the
+ * other domains once its monitor was checked. One domain is asked before all others (see AHEAD_MS).
  *
  * If no monitor is needed, the daemon's work for a domain takes some microseconds, and a call for each domain would
  * cost more than this work. So domains are then asked in batches. But the domains of a batch wait for each other,
@@ -163,9 +163,9 @@ export class Dispatcher implements CallHandler<Batch> {
   }
 
   /**
-   * Asks nothing until the first domains have been checked. Each monitor that another client's call occupies counts
-   * against the budget of monitor calls (BUDGET), so these calls must be known first. For each check that finds such a
-   * call, one more domain is checked.
+   * Holds back the stats calls that are not queued yet, until the first domains have been checked or HOLD_MS have
+   * passed. Each monitor that another client's call occupies counts against the budget of monitor calls (BUDGET), so
+   * these calls must be known first. For each check that finds such a call, one more domain is checked.
    */
   #hold(): void {
     if (this.#holding !== undefined) return;

@@ -69,8 +69,8 @@ export class DomainTask extends QueuedCall {
   }
 
   /**
-   * Begins to look the domain up by `otherName`. Returns false if there is no such name, or if the daemon has already
-   * described the domain.
+   * Begins to look the domain up by `otherName`. Returns false if `otherName` is undefined, or if the daemon has
+   * already described the domain.
    */
   beginNameLookup(): boolean {
     if (this.otherName === undefined || this.domain.name !== "") return false;
@@ -183,7 +183,7 @@ export class StatsRequests {
     return { groups: groups === 0 ? 0 : (groups | BALLOON) >>> 0, flags: (flags | StatsFlag.nowait) >>> 0 };
   }
 
-  /** Removes from an answer to `knock` the groups that the query did not ask for. */
+  /** Removes the group balloon from an answer to `knock` if the query did not ask for this group. */
   withoutKnock(stats: DomainStats): DomainStats {
     const { params } = stats;
     if (this.knock.groups === this.first.groups) return stats;

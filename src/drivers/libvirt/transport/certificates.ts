@@ -27,7 +27,7 @@ export interface Credentials {
   readonly places: readonly Paths[];
 }
 
-/** The default places: the user's folder, which root does not have, and the system's. */
+/** The default places: first the user's folder, unless the user is root, and then the system's folder. */
 export function defaultPlaces(
   userFolder = process.getuid?.() === 0 ? "" : join(homedir(), ".pki/libvirt"),
   systemFolder = "/etc/pki",
@@ -51,10 +51,11 @@ function flat(folder: string): Paths {
 }
 
 /**
- * Reads the files. As in libvirt, the CA's file and the pair of certificate and key are searched for independently,
- * first in the user's folder and then in the system's. If the URI has `pkipath`, the CA's file, the certificate and the
- * key must all exist in that folder. Rejects with `unauthenticated`, which names the file that is missing, unreadable
- * or unusable, or with `connection-lost` when the cause is not the file itself and may be gone at the next attempt.
+ * Reads the files of Credentials. As in libvirt, the CA's file and the pair of certificate and key are searched for
+ * independently, first in the user's folder and then in the system's. If the URI has `pkipath`, the CA's file, the
+ * certificate and the key must all exist in that folder. Rejects with `unauthenticated`, which names the file that is
+ * missing, unreadable or unusable, or with `connection-lost` when the cause is not the file itself and may be gone at
+ * the next attempt.
  */
 export async function readCredentials(uri: LibvirtUri, defaults = defaultPlaces()): Promise<Credentials> {
   const folder = uri.parameters.get("pkipath");

@@ -20,7 +20,7 @@ export function clientConfigurationFile(env: NodeJS.ProcessEnv, uid = process.ge
   return join(folder, "libvirt/libvirt.conf");
 }
 
-/** Reads the file. A file that does not exist counts as empty. A file that exists and cannot be read is an error. */
+/** Reads libvirt.conf. A file that does not exist counts as empty. Throws if a file exists and cannot be read. */
 export function readClientConfiguration(file: string): ClientConfiguration {
   let text = "";
   try {

@@ -27,7 +27,7 @@ const REFUSED: ReadonlyMap<string, string> = new Map([
 
 /**
  * Throws for parameters that the URI's transport cannot honour: `unsupported` if libvirt could honour the parameter,
- * `invalid-uri` if the parameter has no meaning for this transport.
+ * `invalid-uri` if the parameter has no meaning for this transport, or its value is wrong.
  */
 export function checkParameters(uri: LibvirtUri): void {
   if (uri.transport === "ext") {

@@ -3,8 +3,9 @@ import { TROUBLE } from "./ssh-command.ts";
 import type { LibvirtUri } from "./uri.ts";
 
 /**
- * Explains why the ssh program has ended. The only source is its text on standard error: its exit code is 255 for all
- * of its own failures, and otherwise the exit code of the remote command. The texts are OpenSSH's in the locale C.
+ * Explains why the ssh program has ended. Its exit code shows only whether ssh itself has failed (255), or the remote
+ * command (any other code). The text on standard error shows why. The patterns for ssh are texts of OpenSSH in the
+ * locale C.
  */
 
 /** How the ssh program ended. */

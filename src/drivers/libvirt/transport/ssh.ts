@@ -8,7 +8,7 @@ import { type SshEnd, sshFailure } from "./ssh-failure.ts";
 import { LIMIT_ADVICE } from "./tcp.ts";
 import type { LibvirtUri } from "./uri.ts";
 
-/** How much of ssh's standard error is kept, in characters. */
+/** How much of ssh's standard error is kept, in characters. Also the most output that may come before READY. */
 const WORDS_MAX = 8_192;
 /** How long ssh has to end after SIGTERM before it is killed, in ms. */
 const END_MS = 2_000;
@@ -21,9 +21,10 @@ const LAST_WORDS_MS = 500;
 /**
  * Connects through the ssh program.
  *
- * A running ssh may still fail to connect, and a running proxy on the remote host may still fail to find the daemon.
- * Both report a failure only by ending. So this function sends a ping of libvirt's keepalive program, which every
- * daemon answers at once, even before authentication. The function returns the stream after this answer.
+ * A running ssh may still fail to connect. On the remote host, a running virt-ssh-helper or netcat may still fail to
+ * find the daemon. These programs report a failure only by ending. So this function sends a ping of libvirt's keepalive
+ * program, which every daemon answers at once, even before authentication. The function returns the stream after this
+ * answer.
  *
  * Rejects with the error of `sshFailure` when ssh ends, an error of `sshArguments`, `unsupported` when there is no ssh
  * program, `connection-lost` when ssh cannot be started at present, `protocol-error` when the program that answers is

@@ -33,8 +33,8 @@ export function addressOf(uri: LibvirtUri): Address {
 }
 
 /**
- * Connects over TCP, unencrypted. Rejects with `connection-refused` when no process listens or the host is not known,
- * `connect-timeout` when packets are lost, or the signal's reason.
+ * Connects over TCP, unencrypted. Rejects with the signal's reason or the error of `unreachable`, such as
+ * `connection-refused` when no process listens or the host is not known, and `connect-timeout` when packets are lost.
  */
 export async function openTcp(uri: LibvirtUri, signal: AbortSignal): Promise<Socket> {
   const { host, port } = addressOf(uri);
@@ -49,7 +49,10 @@ export async function openTcp(uri: LibvirtUri, signal: AbortSignal): Promise<Soc
   return socket;
 }
 
-/** Resolves when the socket emits the event. Rejects if the socket fails first. An abort destroys the socket. */
+/**
+ * Resolves when the socket emits the event. If the socket fails or the signal is aborted first, destroys the socket and
+ * rejects.
+ */
 export async function reached(socket: Socket, event: string, signal: AbortSignal): Promise<void> {
   try {
     await once(socket, event, { signal });

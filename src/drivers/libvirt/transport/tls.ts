@@ -135,7 +135,7 @@ function handshakeError(uri: LibvirtUri, address: Address, cause: unknown): Virs
   return broken(address, cause);
 }
 
-/** True if the other side refused the certificate by a TLS alert, as a proxy or a later libvirtd may do. */
+/** True if the other side refused the certificate by a TLS alert, as a proxy or a later version of libvirtd may do. */
 function isRefusal(error: unknown): boolean {
   const { code = "" } = error as NodeJS.ErrnoException;
   return /^ERR_SSL_.*ALERT_(.*CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED)/.test(code);

@@ -13,7 +13,7 @@ export interface SocketPlace {
   readonly systemFolders: readonly string[];
   /** The folder of the user's own daemons' sockets. */
   readonly userFolder: string;
-  /** True if systemd runs this machine. This decides which command starts a daemon. */
+  /** True if systemd runs this machine. If so, the advice in error texts names systemctl commands. */
   readonly systemd: boolean;
 }
 
@@ -32,10 +32,10 @@ export function socketPlace(): SocketPlace {
 }
 
 /**
- * The sockets to try for a URI, best first: the driver's own daemon before the monolithic one, and for a system daemon
- * the read-only socket before the read-write one. The connection is opened read-only over either of these sockets. As
- * in libvirt, a user other than root has a daemon of their own for `/session` and for the test driver. Root has only
- * system daemons.
+ * The sockets to try for a URI, best first. For system daemons, the read-only sockets come before the read-write ones;
+ * the connection is opened read-only over both. Among sockets of one kind, that of the driver's own daemon comes before
+ * that of libvirtd. As in libvirt, a user other than root has a daemon of their own for `/session` and for the test
+ * driver. Root has only system daemons.
  */
 export function socketCandidates(uri: LibvirtUri, place: SocketPlace = socketPlace()): string[] {
   if (uri.socket !== undefined) return [uri.socket];
@@ -206,7 +206,7 @@ function startCommand(daemon: string, { systemd }: Pick<SocketPlace, "systemd">)
 /** The command that restarts the daemon that serves a socket. */
 export function restartCommand(uri: LibvirtUri, socket: string, { systemd }: Pick<SocketPlace, "systemd">): string {
   const daemon = daemonOf(socket);
-  // For root, /session is the system's daemon.
+  // For root, /session means the system's daemon, whose sockets are in /run/libvirt.
   const own = uri.path === "/session" && !/^(\/var)?\/run\/libvirt\//.test(socket);
   return own
     ? `kill $(pgrep -xu $USER ${daemon})  # the next virsh -c ${uri.name} starts it again; guests keep running`
@@ -219,7 +219,7 @@ export function installAdvice(uri: LibvirtUri, place: SocketPlace): string {
   if (place.uid !== 0 && uri.path === "/session") {
     return "virstream does not start a user's daemon: libvirtd --daemon does, or any use of virsh -c qemu:///session.";
   }
-  // Every daemon serves libvirt's test driver. Without a transport, the scheme `test` means virstream's simulated host.
+  // libvirtd serves libvirt's test driver. Without a transport, the scheme `test` means virstream's simulated host.
   const [daemons, example] =
     uri.driver === "test"
       ? [["libvirtd"], "test+unix:///default"]

@@ -3,8 +3,8 @@ import { VirstreamError } from "../../../model/error.ts";
 
 /**
  * libvirt's connection URIs (docs/uri.rst, remote_driver.c):
- * `driver[+transport]://[user@][host][:port]/path?parameters`. The client consumes the transport, the host and the
- * parameters. The rest is the name that the daemon opens.
+ * `driver[+transport]://[user@][host][:port]/path?parameters`. libvirt's client uses the transport, the host and the
+ * parameters in PARAMETERS itself. The rest is the name that the daemon opens.
  */
 
 /** The hypervisor drivers of libvirt's daemons. */
@@ -25,7 +25,7 @@ export type Mode = (typeof MODES)[number];
 
 /** A parsed URI. */
 export interface LibvirtUri {
-  /** The URI as the program gave it, without secrets. */
+  /** The text of the URI that was parsed, without secrets. */
   readonly uri: string;
   readonly driver: string;
   readonly transport: Transport;
