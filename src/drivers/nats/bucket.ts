@@ -35,7 +35,7 @@ export interface BucketReading {
   readonly signal: AbortSignal;
   /** After this many ms, the reading no longer waits for hosts whose publisher is replacing their state. */
   readonly patienceMs: number;
-  /** Called with each host whose state was read, maybe more than once. */
+  /** Called with each host whose state was read, maybe more than once for the same host. */
   readonly read?: (state: HostState) => void;
 }
 

@@ -30,9 +30,9 @@ const OPEN_PATIENCE_MS = 1_000;
 const CLOSE_TIMEOUT_MS = 1_000;
 
 /**
- * The hosts that publish to a NATS server, as one source: a sweep reads their newest states from the bucket, and
- * watches follow their ticks. The `sampledAt` of a record shows how old the record is. A host that is silent is
- * reported, and its domains have failed records.
+ * The hosts that publish to a NATS server, as one source. Watches follow the ticks of the hosts. A sweep gets the
+ * newest state of each host from these ticks, or, if there is no watch, from a bucket of NATS. The `sampledAt` of a
+ * record shows how old the record is. A host that is silent is reported, and its domains have failed records.
  */
 export class NatsDriver implements Driver {
   readonly uri: string;

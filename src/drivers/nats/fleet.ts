@@ -21,8 +21,8 @@ export interface FleetListener {
 }
 
 /**
- * The newest state of each host of a fleet, from the messages that the hosts' publishers sent. It has no connection and
- * no timer.
+ * The newest state of each host of a fleet, from the messages that the hosts' publishers sent. The Fleet has no
+ * connection and no timer: its users call `take` with each message, and `check` at intervals.
  */
 export class Fleet {
   readonly hosts = new Map<string, HostState>();
@@ -56,7 +56,7 @@ export class Fleet {
    * @param host the host that the message's subject names; undefined: the subject names no host
    * @param ageMs how long ago the message was published, in ms
    * @param stored true if the message comes from the bucket, which also has messages that have come before. Such a
-   *   message is counted only if it is refused.
+   *   message is counted in `figures` only if it is refused.
    * @returns the host's state; undefined: the message was ignored
    */
   take(host: string | undefined, bytes: Uint8Array, ageMs: number, stored: boolean): HostState | undefined {
@@ -75,7 +75,7 @@ export class Fleet {
     for (const state of this.hosts.values()) this.#assess(state, now);
   }
 
-  /** Forgets the hosts that the bucket no longer has, unless they still publish. */
+  /** Forgets the hosts that the bucket no longer has, but only those whose present state is not known. */
   forgetOthers(stored: ReadonlySet<HostState>): void {
     const now = performance.now();
     for (const state of [...this.hosts.values()]) {

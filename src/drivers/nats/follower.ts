@@ -98,7 +98,7 @@ export class Follower {
     }
   }
 
-  /** Reads the bucket, again and again until it succeeds or the connection is lost. */
+  /** Reads the bucket. Tries again after each error that a retry may repair, until the connection is lost. */
   async #load(): Promise<void> {
     this.#loading?.abort();
     const loading = new AbortController();

@@ -25,7 +25,7 @@ export type Outcome =
   | "tick"
   /** A chunk, whose tick is not complete yet. */
   | "waiting"
-  /** A chunk of a tick that came already. */
+  /** A chunk of a tick that was complete before this chunk came. */
   | "duplicate"
   /** A chunk of a tick that was reported as lost, because a newer tick had come before the chunk. */
   | "late"
@@ -52,7 +52,7 @@ export class HostState {
   lost: Lost | undefined;
   /** When the newest tick was published, on this process's steady clock. */
   heardAt = Number.NEGATIVE_INFINITY;
-  /** The error of the last message that could not be read. */
+  /** The error of the last message since the newest tick that could not be read; undefined: there was none. */
   refusal: VirstreamError | undefined;
   readonly #context: { readonly owner: object; readonly schemas: SchemaTable };
   readonly #clock: ServerClock;

@@ -14,7 +14,7 @@ export interface NatsLibrary {
   readonly kv: typeof Kv;
 }
 
-/** How often NATS's client pings the server, in ms. The client ends the connection after two unanswered pings. */
+/** The time between two pings of NATS's client, in ms. The client ends the connection after two unanswered pings. */
 const PING_MS = 10_000;
 
 /**
@@ -136,7 +136,7 @@ export interface NatsStatus {
 }
 
 /**
- * Calls `changed` at each change of a connection until the connection is closed. When the connection is lost, the
+ * Calls `changed` with each new state of a connection; `closed` is the last state. When the connection is lost, the
  * reason is the last error that the server sent, if it sent one.
  *
  * @param refused called with each error that the server sends

@@ -21,9 +21,9 @@ const MAX_WAIT_MS = 1_000;
 const LOST: readonly string[] = ["heartbeats_missed", "consumer_not_found", "consumer_deleted", "no_responders"];
 
 /**
- * Reads the stream that retains the ticks of all hosts, from the end that the stream has when reading begins. If the
- * connection or the JetStream consumer is lost, the reading continues after the last message that came. So it misses
- * nothing that the stream retains.
+ * Reads the stream that retains the ticks of all hosts, but only the messages that come after the reading has begun. If
+ * the connection or the JetStream consumer is lost, the reading continues after the last message that came. So it
+ * misses nothing that the stream retains.
  */
 export class RetainedTicks {
   readonly #session: NatsSession;
@@ -32,7 +32,7 @@ export class RetainedTicks {
   readonly #end = new AbortController();
   #sequence: number;
   readonly #ended: Promise<void>;
-  /** Its abort ends the reading with the present JetStream consumer. The next reading has a new one. */
+  /** Aborting this ends the present JetStream consumer. The reading then continues with a new JetStream consumer. */
   #restart = new AbortController();
 
   private constructor(session: NatsSession, sequence: number, take: (message: JsMsg) => void, deleted: () => void) {

@@ -75,7 +75,10 @@ export class Subjects {
     return `$KV.${this.prefix}.${token}.${chunk}`;
   }
 
-  /** The host in the subject of a tick, or in the subject of a chunk of a state; undefined for any other subject. */
+  /**
+   * The host that a subject names. The subject is that of a tick, or that of a chunk of a state. Undefined: it names no
+   * valid host.
+   */
   hostOf(subject: string): string | undefined {
     const tokens = subject.split(".");
     // PREFIX.tick.HOST, or $KV.PREFIX.HOST.CHUNK

@@ -37,13 +37,13 @@ export interface Tick {
   readonly records: readonly DomainStatsRecord[];
   /** Undefined if the host could not be swept: then the records are those of the last sweep, or none. */
   readonly summary: SweepSummary | undefined;
-  /** Why the host could not be swept. */
+  /** Why the host could not be swept; undefined if it was swept. */
   readonly error: VirstreamError | undefined;
   /** The number of sweeps that were left out before this one because an earlier sweep took longer than the interval. */
   readonly overrun: number;
 }
 
-/** Writes ticks. Each contains the messages with which a server answers a sweep; see PROTOCOL.md. */
+/** Writes ticks. Each tick contains the messages with which a server answers a sweep; see PROTOCOL.md. */
 export class TickEncoder {
   readonly #epoch: string;
   readonly #server: string;

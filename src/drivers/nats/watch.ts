@@ -24,7 +24,7 @@ interface WatchedHost {
   startedAt: number;
   /** The number of ticks that were lost and are not reported as a `gap` yet; undefined: the number is not known. */
   skipped: number | undefined;
-  /** The value that the watch's `#connections` had when records of the host were last delivered. */
+  /** The number of reconnections to NATS, `#connections`, when records of the host were last delivered. */
   connection: number;
 }
 
@@ -174,7 +174,7 @@ export class FleetWatch implements FleetListener {
   /**
    * Reports each domain that the query names and that no host has, with one record. The record is `failed` if a host is
    * degraded, because that host may have the domain; otherwise it is `gone`. When a host has the domain later, the
-   * Domain object of this record is reported as gone, because the host's records have another one.
+   * Domain object of this record is reported as gone, because the host's records have another Domain object.
    */
   #reportUnknown(): void {
     const { domains } = this.#query;

@@ -19,7 +19,7 @@ const CHUNK_RECORDS = 1_024;
 interface Opened extends Extent {
   readonly host: string;
   readonly hypervisor: string;
-  /** The groups that were recorded. */
+  /** The groups that were recorded, as a bit mask; 0: all that the hypervisor supports. */
   readonly groups: number;
   readonly intervalMs: number;
   readonly from: number | undefined;
@@ -36,9 +36,10 @@ interface Extent {
 
 /**
  * A recording as a driver. Each watch has its own replay, which begins at the URI's `from` and ends the watch at the
- * URI's `to`. A sweep has the newest record of each domain at one moment: the query's `at`, if it has one. Otherwise,
- * if the URI has `from`, the moment of the driver's first such sweep is `from`. For later sweeps the moment advances from
- * there at the URI's `speed`, up to `to`. Without `from`, the moment is the URI's `to`, by default the end of the recording.
+ * URI's `to`. A sweep has the newest record of each domain at one moment: the query's `at`, if the query has `at`.
+ * For the driver's first sweep without `at`, the moment is the URI's `from`. For later sweeps without `at`, the moment
+ * advances from there at the URI's `speed`, up to `to`. If the query has no `at` and the URI has no `from`, the moment
+ * is the URI's `to`, by default the end of the recording.
  */
 export class RecordingDriver implements Driver {
   readonly uri: string;
@@ -64,7 +65,7 @@ export class RecordingDriver implements Driver {
 
   /**
    * @param clock a steady clock
-   * @throws VirstreamError `invalid-uri`, `invalid-argument`, and the reason of the signal
+   * @throws VirstreamError `invalid-uri`, `invalid-argument`; the signal's reason when the signal is aborted
    */
   static async open(uri: string, clock: Clock = STEADY_CLOCK, signal?: AbortSignal): Promise<RecordingDriver> {
     const options = parseRecordingUri(uri);

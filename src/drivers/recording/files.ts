@@ -69,7 +69,7 @@ export async function openFile(path: string, { path: name, inode }: RecordingFil
   return undefined;
 }
 
-/** The error for a file that cannot be read. */
+/** Converts an error of the file system to a VirstreamError. Returns any other error as it is. */
 function unreadable(path: string, cause: unknown): unknown {
   const { code = "" } = cause as NodeJS.ErrnoException;
   return /^E[A-Z]+$/.test(code) ? invalid(`the recording ${path} cannot be read: ${whyUnreadable(cause)}`) : cause;

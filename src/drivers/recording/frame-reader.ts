@@ -4,7 +4,7 @@ import { type Frame, frameAt, possibleKeyAt } from "./frame.ts";
 /** The size of the buffer for one read, in bytes, unless a frame needs more. */
 const CHUNK_BYTES = 262_144;
 
-/** Bytes of a file that are not valid frames. */
+/** Bytes of a file that cannot be used: invalid bytes, and any valid frames between them and the next key frame. */
 export interface Damage {
   readonly kind: "damage";
   readonly offset: number;
@@ -124,8 +124,8 @@ export class FrameReader {
 const NEAR_BYTES = 262_144;
 
 /**
- * The offset of the last key frame that was written at or before a time; of the first key frame if all key frames are
- * later.
+ * The offset of the last key frame that was written at or before a time; 0, the beginning of the file, if all key
+ * frames are later.
  */
 export async function keyBefore(file: FileHandle, size: number, time: number): Promise<number> {
   let [low, high] = [0, size];

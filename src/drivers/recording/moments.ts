@@ -110,7 +110,7 @@ class Cursor {
  */
 export class Moments {
   readonly #owner: object;
-  /** In the order of their last use; the first was not used for the longest time. */
+  /** In the order of their last use: the cursor that was used last is at the end. */
   readonly #cursors: Cursor[] = [];
   #turn: Promise<unknown> = Promise.resolve();
 

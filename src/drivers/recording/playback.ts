@@ -110,7 +110,7 @@ export class Playback {
     if (kind === "event") this.#interrupted = false;
   }
 
-  /** After an invalid message the state is void: its domains are gone until the next key frame. */
+  /** Called after an invalid message, which makes the state void. Reports all its domains as gone, and a `gap`. */
   #restart(): void {
     for (const { domain } of this.#state.records()) this.#sink.gone(domain);
     this.#state.close();

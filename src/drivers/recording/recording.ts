@@ -34,7 +34,7 @@ export class Recording {
     this.files = files;
   }
 
-  /** @throws VirstreamError `invalid-argument` when it cannot be read, or is not a recording */
+  /** @throws VirstreamError `invalid-argument` when the recording has no file, or a file cannot be read */
   static async open(path: string): Promise<Recording> {
     return new Recording(path, await recordingFiles(path));
   }
@@ -114,8 +114,8 @@ export class Recording {
 }
 
 /**
- * Reads the description in a key frame. @throws VirstreamError `protocol-error`; `invalid-argument` for a later version
- * of the format
+ * Reads the description in a key frame. @throws VirstreamError `protocol-error` if the description is malformed;
+ * `invalid-argument` for a later version of the format
  */
 export function descriptionOf({ payload }: Frame): Description {
   const map = mapOf(unpack(payload), "a recording's description");

@@ -119,8 +119,8 @@ export class Replay implements EventSink {
       if (piece.at > to) break;
       if (piece.at >= from && !this.#begun) {
         this.#begin(from);
-        // Waits for the recorded time from `from` to the first frame. After a pause of the recorder, `delayMs` is 0, so
-        // the replay skips the pause.
+        // Waits for the recorded time from `from` to this frame. After a pause of the recorder, `delayMs` is 0, so the
+        // replay skips the pause.
         if (Number.isFinite(from)) await this.#wait(Math.min(piece.at - from, piece.delayMs) / speed);
       } else if (this.#begun) await this.#wait(piece.delayMs / speed);
       if (this.#stop.signal.aborted) return;

@@ -12,7 +12,7 @@ const MOST_LISTED = 1_000;
 /** The number of frames that a survey reads between two turns of the event loop. */
 const FRAMES_PER_TURN = 256;
 
-/** A period of which a recording has no records of a host. */
+/** A period for which a recording lacks the records of one host, or of all hosts. */
 export interface RecordingGap {
   readonly reason: GapReason;
   /** When the period begins and ends, in ms since 1970. */
@@ -32,10 +32,10 @@ export interface RecordingSurvey {
   readonly bytes: number;
   readonly from: number;
   readonly to: number;
-  /** True if its recorder ended in an orderly way. False if it is still running, or was killed. */
+  /** True if the last recorder ended in an orderly way. False if this recorder is still running, or was killed. */
   readonly ended: boolean;
   readonly hypervisor: string;
-  /** The first 1,000 hosts. */
+  /** The names of the first 1,000 hosts that occur in the recording. */
   readonly hosts: readonly string[];
   /** The number of domains of which the recording has records. */
   readonly domains: number;
@@ -104,7 +104,10 @@ class Surveyor implements EventSink {
   #keyFrames = 0;
   #ended = false;
   #from: number | undefined;
-  /** The times, in ms since 1970, of the frame that was read last, and of the frame before the last key frame. */
+  /**
+   * `#at`: the time of the frame that was read last, in ms since 1970. `#beforeKey`: the time of the frame before the
+   * newest key frame that was read.
+   */
   #at = 0;
   #beforeKey = 0;
 

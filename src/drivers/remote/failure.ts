@@ -51,7 +51,7 @@ export function silenceError(url: string, silentMs: number): VirstreamError {
 /** The error for a close code. An unknown code means `connection-lost`. */
 export function closeError(url: string, code: number, reason: string): VirstreamError {
   const [error, meaning, advice = ""] = CLOSED[code] ?? ["connection-lost", `it closed with code ${code}`];
-  // If the reason has its own advice after a colon, ours is left out.
+  // If the server's reason has its own advice after a colon, the advice from CLOSED is left out.
   return new VirstreamError(
     error,
     `${url}: ${meaning}${reason && ` (${reason})`}${reason.includes(": ") ? "" : advice}`,

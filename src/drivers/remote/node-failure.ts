@@ -45,8 +45,8 @@ function openingError(url: string, { message = "", error: cause }: SocketFailure
   if (system === "ENOTFOUND" || system === "EAI_AGAIN") {
     return failure("connection-refused", `the name in ${url} leads to no host`);
   }
-  // With TLS 1.3, the server refuses the client's certificate, or a client without one, after the client has opened the
-  // connection.
+  // With TLS 1.3, the server refuses the client's certificate, or a client without one, only after the client has
+  // finished the TLS handshake. Node then reports the server's alert.
   if (
     system !== undefined &&
     /^ERR_SSL_.*ALERT_(.*CERTIFICATE|UNKNOWN_CA|HANDSHAKE_FAILURE|ACCESS_DENIED)/.test(system)

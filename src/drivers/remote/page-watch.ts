@@ -3,8 +3,8 @@ import type { OpenWatch } from "./driver.ts";
 import type { RemoteWatch } from "./watch.ts";
 
 /**
- * Returns a function that begins watches. This function loads the code of watches when it is called, so a web page that
- * watches nothing does not load this code.
+ * Returns a function that begins watches. The returned function loads the code of watches when it is called, so a web
+ * page that watches nothing does not load this code.
  */
 export function openPageWatch(load: () => Promise<{ readonly RemoteWatch: typeof RemoteWatch }>): OpenWatch {
   return (...request) => {

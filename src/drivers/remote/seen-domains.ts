@@ -29,7 +29,7 @@ export class SeenDomains {
       // The separator keeps apart a host `a` with the name `bc` and a host `ab` with the name `c`.
       if (host !== this.#host) hash(`${host}\n`, this.#start, 1, this.#ofHost, 0);
       this.#host = host;
-      // If the query names a domain that no host has, the domain has no uuid, and its hash is of the name.
+      // If the query gives a name that no domain has, the record's domain has no uuid, and its hash is of the name.
       hash(uuid === NIL_UUID ? name : uuid, this.#ofHost[0]!, this.#ofHost[1]!, added, 2 * i);
     }
     // The table grows before more than three of four places are taken.

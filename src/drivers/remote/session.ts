@@ -24,7 +24,7 @@ export interface ServerAddress {
   /** The driver that the domains belong to. */
   readonly owner: object;
   readonly openSocket: OpenSocket;
-  /** Converts the server's steady times to this process's steady clock, for all connections. */
+  /** Converts the server's steady times to this process's steady clock. All connections use this one object. */
   readonly clock: ServerClock;
   readonly token: OpenOptions["token"];
   readonly socketOptions: GivenOptions;
@@ -326,8 +326,8 @@ export class RemoteSession {
 }
 
 /**
- * Asks the program for the token of one attempt. A failure of the program's function may be temporary, so the error for
- * such a failure is retryable.
+ * Asks the program for the token of one attempt to connect. A failure of the program's function may be temporary, so
+ * the error for such a failure is retryable.
  */
 async function askToken(
   { url, timeoutMs }: ServerAddress,

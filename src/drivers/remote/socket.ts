@@ -1,7 +1,7 @@
 import type { SocketOptions } from "../../driver/driver.ts";
 import { invalid, VirstreamError } from "../../model/error.ts";
 
-/** The reason why a socket could not be opened, or broke. In browsers, both members are missing. */
+/** The reason why a socket could not be opened, or broke. In browsers, `message` and `error` are missing. */
 export interface SocketFailure {
   readonly message?: string;
   readonly error?: unknown;

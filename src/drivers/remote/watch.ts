@@ -12,9 +12,9 @@ import type { StreamControl } from "./sweep.ts";
  * A watch at a server. The watch continues across connections. It sends its request again over each new connection,
  * with the position where it stopped. The server then resumes there, or sends a snapshot.
  *
- * The session's decoder applies each message to the watch's ChannelState, which calls the sink. So a message is consumed at
- * once, and its credit goes back at once. An outage causes one `status` event with `reconnecting`, however many
- * attempts to connect fail. An error that a retry cannot repair ends the watch.
+ * The session's decoder applies each message to the watch's ChannelState, which calls the sink. So a message is
+ * consumed at once, and its credit goes back at once. An outage causes one `status` event with `reconnecting`, however
+ * many attempts to connect fail. An error that a retry cannot repair ends the watch.
  */
 export class RemoteWatch implements WatchReceiver {
   readonly #reconnector: Reconnector<RemoteSession>;

@@ -62,8 +62,8 @@ export interface DomainDefinition {
   /** Undefined outside OpenStack. */
   readonly nova: NovaInstance | undefined;
   /**
-   * The texts found in the definition, by the names of the paths that were given to `definitionReader`. A path without a
-   * text is missing.
+   * The texts found in the definition, by the names of the paths that were given to `definitionReader`. A path without
+   * a text is missing.
    */
   readonly metadata: ReadonlyMap<string, string>;
 }
@@ -157,7 +157,8 @@ function novaOf(instance: Element): NovaInstance {
 }
 
 /**
- * Follows a path of names, at each step to the first child of this name. Returns undefined if there is no such child.
+ * Follows a path of names: goes, for each name, to the first child that has this name. Returns undefined if there is no
+ * such child.
  */
 function find(from: Element | undefined, ...names: readonly string[]): Element | undefined {
   return names.reduce((element, name) => element?.children.find((child) => child.name === name), from);

@@ -55,8 +55,8 @@ export interface PublishOptions {
   /** The time from one sweep to the next, in ms, 10 to 3,600,000. Default 10,000. */
   readonly intervalMs?: number;
   /**
-   * The number of servers of a cluster on which NATS keeps the bucket and the stream that this publisher creates.
-   * Default 1.
+   * The number of servers of a cluster on which NATS keeps the bucket and the stream that this publisher creates, 1 to
+   * 5. Default 1.
    */
   readonly replicas?: number;
   /**
@@ -97,11 +97,11 @@ export interface PublisherStatus {
   readonly error: VirstreamError | undefined;
 }
 
-/** Counts since the start of a publisher. All are counters. */
+/** Counts since the start of a publisher. They only increase. */
 export interface PublisherFigures {
-  /** Ticks of all hosts, with those that were not published. */
+  /** Ticks of all hosts, including the ticks that were not published. */
   readonly ticks: number;
-  /** Ticks that were not published, because there was no connection, or no room for them. */
+  /** Ticks that were not published: there was no connection or no room for them, or they were too big for NATS. */
   readonly dropped: number;
   /** The compressed bytes of all `ticks`, as a sum. */
   readonly bytes: number;

@@ -5,7 +5,7 @@ import type { VirstreamError } from "../../model/error.ts";
 
 /** How NATS keeps the messages. A bucket or stream that already exists stays as it is. */
 export interface StoreOptions {
-  /** The number of servers of a cluster that keep a copy: 1, 3 or 5. */
+  /** The number of servers of a cluster that keep a copy, 1 to 5. */
   readonly replicas: number;
   /** A host disappears from the bucket after this many ms without a publication; 0: never. */
   readonly maxAgeMs: number;

@@ -83,7 +83,7 @@ export class MetricLayout {
     const row = schema.row();
     schema.keys.forEach((key, position) => {
       const type = schema.types[position]!;
-      // If a key occurs twice, the first one counts, as for other readers of a record.
+      // If a key occurs twice, its first occurrence counts, as for other readers of a record.
       if (type === ParamType.string || schema.position(key) !== position) return;
       const { name, unit, isSum, attributes, device, part } = metricName(key);
       const deviceKey = device && `${device.kind}.${device.number}`;

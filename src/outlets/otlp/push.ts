@@ -91,8 +91,8 @@ export interface OtlpFigures {
 
 /**
  * Pushes each sweep of a connection to an OpenTelemetry collector. It keeps the newest record of each domain and writes
- * one request at a time, and newer records replace those that were not sent. So a collector that is slow or cannot be
- * reached costs no more memory, and never delays a sweep.
+ * one request at a time, and newer records replace unsent records. So a collector that is slow or cannot be reached
+ * costs no more memory, and never delays a sweep.
  */
 export class OtlpPush implements AsyncDisposable {
   /**
@@ -139,7 +139,7 @@ export class OtlpPush implements AsyncDisposable {
     return { ...this.#figures };
   }
 
-  /** The error of the last push; undefined if it succeeded. */
+  /** The error of the last push; undefined if it succeeded, or there was no push yet. */
   get error(): VirstreamError | undefined {
     return this.#error;
   }

@@ -45,7 +45,7 @@ export interface PageSelection {
   readonly names?: readonly string[];
 }
 
-/** A sweep that several scrapes share: those that come from its beginning until REUSE_MS after its end. */
+/** A sweep for all scrapes that come between its beginning and REUSE_MS after its end. */
 interface SharedSweep {
   readonly done: Promise<Collection>;
   /** The records so far. */

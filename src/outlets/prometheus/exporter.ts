@@ -19,14 +19,17 @@ import { prepareRows, type Row } from "./row.ts";
 const DEFAULT_BUDGET_MS = 10_000;
 /** How long the first page with domains waits for their definitions, in ms. */
 const FIRST_DEFINITIONS_MS = 1_000;
-/** How long pages wait for storage pools that are being read, in ms. */
+/** How long a page waits at most for storage pools that are being read, in ms. */
 const POOLS_MS = 1_000;
 /** The event loop gets a turn after this many ms of work on a page. */
 const SLICE_MS = 4;
 
 /** The options of an exporter. Every member has a default. */
 export interface ExporterOptions {
-  /** Selects the names of families where the two common exporters differ. Default `tinkoff`. */
+  /**
+   * Selects the names of the families to which the two common Prometheus exporters for libvirt give different names.
+   * Default `tinkoff`.
+   */
   readonly dialect?: Dialect;
   /**
    * Keep a watch with this interval, in ms, and answer every scrape from it. Default: no watch; a scrape is answered

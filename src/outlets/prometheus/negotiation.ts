@@ -1,8 +1,8 @@
 import type { ExpositionFormat } from "./exposition.ts";
 
 /**
- * By media type: the format, and the versions of the format that a request may name. The page always has the version
- * that comes first in `versions`.
+ * By media type: the format, and the versions of the format that a request may name. Whichever version the request
+ * names, the page has the version in CONTENT_TYPES.
  */
 const OFFERS: Readonly<Record<string, { readonly format: ExpositionFormat; readonly versions: readonly string[] }>> = {
   "application/openmetrics-text": { format: "openmetrics", versions: ["1.0.0", "0.0.1"] },

@@ -48,7 +48,7 @@ export interface RowOptions {
 /**
  * Prepares the rows of a page, and returns them. It yields after every ROWS_PER_STEP records, so that the caller can
  * give the event loop a turn. A domain that is gone has no row. If two domains have the same labels, only one has a
- * row: the running domain, or, if both or neither of them run, the first.
+ * row: the running domain, or, if both or neither of them run, the domain whose record comes first.
  */
 export function* prepareRows(
   records: Iterable<DomainStatsRecord | undefined>,

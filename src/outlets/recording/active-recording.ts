@@ -19,7 +19,7 @@ export interface RecordOptions extends WatchOptions {
   readonly keep?: number;
 }
 
-/** Counts since the recording began. */
+/** Counts since the call of record(), without what the file already had. */
 export interface RecordingFigures {
   readonly records: number;
   /** The number of completed sweeps. */
@@ -31,7 +31,7 @@ export interface RecordingFigures {
 export interface ActiveRecording extends AsyncDisposable {
   /** The file that is written. */
   readonly path: string;
-  /** The figures. This object changes while the recording goes on. */
+  /** The counts so far. This object changes while the recording goes on. */
   readonly figures: RecordingFigures;
   /**
    * Resolves at the end: after `close()`, when the connection is closed, or when a replay that is recorded ends.

@@ -7,9 +7,9 @@ import { VirstreamError } from "../../model/error.ts";
 
 /** Says when a recording continues in another file, and how many earlier files are kept. */
 export interface Rotation {
-  /** The size of the file in bytes; undefined: no limit. */
+  /** The file is rotated when it has this size, in bytes; undefined: no limit. */
   readonly bytes: number | undefined;
-  /** The age of the file in ms, counted from its first frame; undefined: no limit. */
+  /** The file is rotated at this age, in ms, counted from its first frame; undefined: no limit. */
   readonly ageMs: number | undefined;
   /** How many rotated files are kept; undefined: all. */
   readonly keep: number | undefined;
@@ -51,7 +51,7 @@ export class FrameWriter {
   }
 
   /**
-   * Opens a recording to append to it, or begins one.
+   * Opens a recording to append to it, or begins a new recording.
    *
    * @param onError called once, when a write fails
    * @throws VirstreamError `output-failed` when the file cannot be written, or is not a recording
@@ -170,7 +170,7 @@ export class FrameWriter {
     this.#waiting = [];
     this.#waitingBytes = 0;
     // A part of a frame may have been written. Truncating the file works on a full disk, too. A VirstreamError means
-    // that another process has written to the file. Its bytes stay.
+    // that another process has written to the file. The bytes of that process stay.
     if (!(cause instanceof VirstreamError)) await this.#file.truncate(this.#size).catch(() => {});
     this.#onError(this.#error);
   }

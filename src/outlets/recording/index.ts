@@ -13,7 +13,7 @@ export type { ActiveRecording, RecordingFigures, RecordOptions } from "./active-
 
 /**
  * Records a watch of a connection into a file, until the recording is closed. If the file is a recording, the new
- * records are appended to it, and a replay reports the time between its old end and the new records as a `gap`. Rotated
+ * records are appended to it, and a replay reports the time between the old and the new records as a `gap`. Rotated
  * files are named `FILE.000001` and so on, the newest with the highest number.
  *
  * @throws VirstreamError `invalid-argument`; `output-failed` when the file cannot be written, or is no recording

@@ -70,7 +70,7 @@ export class Recorder implements FeedListener {
   /** The ms from the start to the last frame, rounded. */
   #elapsedMs = 0;
   #timer: unknown;
-  /** True if events are left out until the disk has caught up. */
+  /** True while events are left out, until the disk has caught up. */
   #isBehind = false;
   #keyDue = true;
   #rotationDue = false;
