@@ -1,7 +1,7 @@
 import type { ChannelMessage } from "../wire/channel-encoder.ts";
 import type { Keeper, SharedMemory } from "./bounds/shared-memory.ts";
 
-/** The ring keeps at most MAX_TICKS ticks of each host, and at most MAX_BYTES. */
+/** The ring keeps at most MAX_TICKS ticks of each host, and at most MAX_BYTES bytes of all hosts together. */
 const MAX_TICKS = 8;
 const MAX_BYTES = 8_388_608;
 /**
@@ -13,7 +13,7 @@ const MAX_LARGE_BYTES = 67_108_864;
 
 interface Kept {
   readonly message: ChannelMessage;
-  /** How many bytes and ticks the channel made before this message, since its start. */
+  /** How many bytes and ticks the channel made from its own start until this message, without this message. */
   readonly bytesBefore: number;
   readonly ticksBefore: number;
 }
@@ -38,7 +38,7 @@ export class ChannelRing implements Keeper {
    */
   readonly #tickEnds = [0];
 
-  /** @param memory the memory of all rings, in bytes */
+  /** @param memory bounds the bytes of all rings together */
   constructor(memory: SharedMemory) {
     this.#memory = memory;
     memory.join(this);

@@ -24,16 +24,16 @@ export interface ChannelMemory {
 /** One client's watch, which reads a channel. */
 export interface ChannelReader {
   /**
-   * The channel has a new message. The feed may be in the middle of an event, so the reader must not read the feed's
-   * state now.
+   * Called for each new message of the channel. The channel's feed may be in the middle of an event, so the reader must
+   * not read the feed's state now.
    */
   offer(message: ChannelMessage): void;
   /**
-   * There are no more messages for now. Everything that the feed has is in the channel's messages already, or will be
-   * after the next flush.
+   * Called when the channel has no more messages for now. Everything that the channel's feed has is in the channel's
+   * messages already, or will be after the next `flushNow`.
    */
   advance(): void;
-  /** The channel has ended. */
+  /** Called when the channel has ended, with the reason. */
   stop(error: VirstreamError): void;
 }
 
@@ -48,7 +48,7 @@ export class Channel implements FeedListener {
   readonly profile: Profile;
   readonly #encoder: ChannelEncoder;
   readonly #over: () => void;
-  /** The last messages. */
+  /** The channel's last messages. */
   readonly ring: ChannelRing;
   /**
    * The channel's snapshots. Open a snapshot only right after `flushNow`, so that the channel's messages up to the
@@ -60,7 +60,8 @@ export class Channel implements FeedListener {
   #timer: NodeJS.Timeout | undefined;
   #linger: NodeJS.Timeout | undefined;
   /**
-   * The sequence of the last message that the channel's last reader got; undefined if this reader will not come back.
+   * Set when a reader leaves and no reader remains: the sequence of the last message that the reader got; undefined if
+   * that reader will not come back.
    */
   #resumeAt: number | undefined;
   #ended = false;
@@ -105,7 +106,7 @@ export class Channel implements FeedListener {
     return sequence === this.sequence || this.ring.get(sequence + 1) !== undefined;
   }
 
-  /** Encodes all collected rows. Not to be called while the feed is in the middle of an event. */
+  /** Encodes all collected rows as one message. Not to be called while the feed is in the middle of an event. */
   flushNow(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;

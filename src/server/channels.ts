@@ -5,9 +5,9 @@ import { SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
 import { Channel, type ChannelMemory } from "./channel.ts";
 
 /**
- * The channels of a view: one for each query, cadence and encoding that its clients watch. A connection with two
- * watches of the same query gets two channels, because a channel's messages do not say to which watch of a connection
- * they belong.
+ * The channels of a View: one for each query, cadence and encoding that the view's clients watch. Only a connection
+ * with several equal watches gets a channel for each of these watches, because a channel's messages do not say to
+ * which watch of a connection they belong.
  */
 export class Channels {
   readonly #profiles = new Map(SUBPROTOCOLS.map((subprotocol) => [subprotocol, profileOf(subprotocol)]));
@@ -30,7 +30,8 @@ export class Channels {
   }
 
   /**
-   * The channel for a watch. The caller must join it at once, before it returns to the event loop.
+   * The channel for a watch. The caller must join it at once, before it returns to the event loop, because a channel
+   * that no client reads may end.
    *
    * @param feed a feed of the client's view, which has the domains that the client may see
    * @param taken the channels that the connection already uses

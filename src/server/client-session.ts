@@ -31,7 +31,7 @@ const MAX_CLOSE_REASON = 123;
  */
 const HELLO_FRAMES = 1_024;
 const HELLO_CHUNKS = 64;
-/** After this many unanswered pings, the server cuts the connection. */
+/** After this many unanswered pings in a row, the server cuts the connection. */
 const MISSED_PONGS = 6;
 /**
  * The code that ws reports if the client closed the connection without a code (RFC 6455, 7.1.5), which is also an
@@ -45,8 +45,8 @@ const NO_CODE = 1005;
 const GOODBYES: readonly number[] = [CLOSE_CODES.normal, CLOSE_CODES["going-away"], NO_CODE];
 
 /**
- * How the server closes the connection of a client that it could not identify, by the code of the error. After any
- * other error, the reason is `server-error`.
+ * The reason with which the server closes a connection if an error occurs while it handles the hello, by the code of
+ * the error. For any other code, the reason is `server-error`.
  */
 const REFUSALS: Partial<Record<ErrorCode, CloseReason>> = {
   denied: "unauthenticated",
@@ -55,14 +55,14 @@ const REFUSALS: Partial<Record<ErrorCode, CloseReason>> = {
 };
 
 /**
- * The events that are logged when the server closes a connection for these reasons. For other reasons, the event is
+ * The event that is logged when the server closes a connection, by the close reason. For other reasons, the event is
  * `client-refused`.
  */
 const CLOSE_EVENTS: Partial<Record<CloseReason, ServerEvent>> = {
   unauthenticated: "token-refused",
   overloaded: "limit-exceeded",
 };
-/** The close reasons that do not mean a refusal; the log has no refusal for them. */
+/** The close reasons that do not mean a refusal. When the server closes a connection for them, it logs no refusal. */
 const UNREFUSED: readonly CloseReason[] = ["normal", "going-away", "logged-out"];
 /** The errors of sweeps and watches that are logged, each with its event. */
 const FAILURES: Partial<Record<ErrorCode, ServerEvent>> = {
@@ -116,7 +116,7 @@ export class ClientSession {
   #request: IncomingMessage | undefined;
   /** Undefined before the client has shown who it is. */
   #client: AdmittedClient | undefined;
-  /** The name of the client's principal, also if the client is refused because of its token's role. */
+  /** The name of the client's principal. It is set even if the client is refused because of its token's role. */
   #principal: string | undefined;
   #unanswered = 0;
   readonly #address: string;
@@ -158,7 +158,7 @@ export class ClientSession {
     socket.on("pong", () => {
       this.#unanswered = 0;
     });
-    // ws itself answers a malformed frame with a close.
+    // After a malformed frame, ws itself closes the connection, so this listener has nothing to do.
     socket.on("error", () => {});
     this.#closed = new Promise((resolve) => socket.on("close", resolve));
     socket.on("close", (code) => this.#stop(code));
@@ -170,8 +170,8 @@ export class ClientSession {
   }
 
   /**
-   * Bounds the bytes of a client before its hello is accepted. Without a bound, each client without a hello could make
-   * the server keep 1 MiB in memory, as a message or as parts of one.
+   * Bounds the bytes that a client may send until its hello is complete. Without this bound, each client without a
+   * hello could make the server keep 1 MiB in memory, as a message or as parts of a message.
    *
    * @param socket the socket from which the WebSocket reads; the WebSocket gets each chunk first
    */
@@ -238,7 +238,7 @@ export class ClientSession {
       return;
     }
     if (this.#outbound.flooded) {
-      // A close frame would wait behind the unread messages, so the server sends none.
+      // A close frame would wait behind the unread messages, so the server sends no close frame.
       this.#say("slow-consumer", "is cut off: it reads no replies");
       this.terminate();
       return;
@@ -268,7 +268,8 @@ export class ClientSession {
       case "refused":
         if (this.#isFree(message.id)) this.#outbound.end(message.id, message.error);
         break;
-      // An unknown id is not an error: the client may have sent this message before it received the `end`.
+      // An unknown id is not an error: the client may have sent this message before it received the `end` of the sweep
+      // or watch.
       case "credit":
         this.#senders.get(message.id)?.grant(message.bytes);
         break;
@@ -293,7 +294,8 @@ export class ClientSession {
         if (client !== undefined) this.#admit(client);
       }
       const driver = this.#client?.view.driver;
-      // The welcome says where a recording ends. The recording may have grown since, so the driver reads its end again.
+      // The welcome says where a recording ends. The recording may have grown since the driver last read its end, so
+      // the driver reads its end again.
       if (driver?.refresh !== undefined) await driver.refresh();
       this.#socket.resume();
       if (this.#socket.readyState === this.#socket.OPEN) this.#greet(token);
@@ -502,8 +504,8 @@ export class ClientSession {
 }
 
 /**
- * @throws VirstreamError `limit-exceeded` if the loads of the query and of the other queries are together more than
- *   `most` queries of all domains
+ * @throws VirstreamError `limit-exceeded` if the loads of the query and of the other queries are together more than the
+ *   load of `most` queries of all domains
  */
 function checkLoad(query: Query, others: readonly WatchedQuery[], who: string, most: number): void {
   const load = others.reduce((sum, other) => sum + watchedLoadOf(other.query, other.feeds), 0);

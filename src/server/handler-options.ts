@@ -32,8 +32,9 @@ export interface HandlerOptions {
    */
   readonly prefix?: string;
   /**
-   * Decides who each client is, and what it may see, instead of `token` and `viewers`. It may take up to
-   * `limits.helloTimeoutMs`. If it fails, the server refuses the client. Default: the tokens decide.
+   * A function that decides who each client is, and what the client may see, instead of `token` and `viewers`. If the
+   * function fails, or takes longer than `limits.helloTimeoutMs`, the server refuses the client. Default: the tokens
+   * decide.
    */
   readonly authenticate?: Authenticate;
   /**
@@ -42,8 +43,8 @@ export interface HandlerOptions {
    */
   readonly token?: string;
   /**
-   * Tokens that show some domains only. With viewers, every client needs a token; without `token`, no client sees every
-   * domain. Default: none.
+   * Tokens that show some domains only. With viewers, every client needs a token. If the option `token` is absent then,
+   * no client sees every domain. Default: none.
    */
   readonly viewers?: readonly Viewer[];
   /**
@@ -57,7 +58,7 @@ export interface HandlerOptions {
    */
   readonly origins?: readonly string[];
   /**
-   * Proxies whose header `X-Forwarded-For` names the client, for the limits per address: addresses, networks as
+   * Proxies whose header `X-Forwarded-For` names the client, for the limits per address: addresses, networks such as
    * `10.0.0.0/8`, and `unix` for proxies that connect to the server's socket file. A proxy must add the address from
    * which it gets a request at the end of that header. Default: none.
    */
@@ -69,8 +70,8 @@ export interface HandlerOptions {
   /** False: the handler serves only pages, such as `/metrics`, and refuses WebSockets. Default true. */
   readonly webSockets?: boolean;
   /**
-   * True: `/`, or the prefix, is a live page of the guests for browsers. Its files need no token; its data comes over
-   * WebSocket. Default false.
+   * True: `/`, or the prefix, is a live page of the guests for browsers. The page's files need no token. Its data comes
+   * over WebSocket, under the same rules as for any client. Default false.
    */
   readonly ui?: boolean;
   /**

@@ -35,7 +35,7 @@ import { ambiguity, answerRequest, type PageRefusal, type PageSource } from "./w
 
 /** How long a client may take to answer a close frame, or to take the answer to a refused request, in ms. */
 export const CLOSE_TIMEOUT_MS = 1_000;
-/** How long sweeps under way may take while the server drains, in ms. */
+/** How long `close` with `drain` waits for the sweeps that are under way, in ms. */
 const DRAIN_MS = 10_000;
 /**
  * The most frames of a client's message; MAX_CHUNKS is the most chunks in which a frame may arrive. Both are limited
@@ -54,8 +54,8 @@ const REFUSED: Partial<Record<ErrorCode, ServerEvent>> = {
 };
 
 /**
- * Serves a connection over WebSocket as a part of an HTTP server. Closing the handler closes neither that server nor
- * the connection.
+ * Serves the statistics of a Connection over WebSocket, as a part of an HTTP server. Closing the handler closes neither
+ * that server nor the Connection.
  *
  * `request` and `upgrade` are bound, so they can be passed as they are: `server.on("upgrade", handler.upgrade)`.
  */
@@ -109,7 +109,7 @@ export class VirstreamHandler implements AsyncDisposable {
     this.#greeted = new Clients(limits);
     const bounds = sharedBounds(limits);
     this.#views = new Views(connection, () => limits.views + tokens.length, bounds.memory);
-    // The viewers' views last as long as the handler.
+    // Each viewer holds its view, so these views last as long as the handler.
     for (const { identity } of tokens) this.#views.hold(identity.restriction, identity);
     const identify =
       authenticate === undefined
@@ -128,7 +128,7 @@ export class VirstreamHandler implements AsyncDisposable {
       traffic: { messages: 0, bytes: 0 },
       welcome: {
         server: `virstream/${VERSION}`,
-        // Computed at each use, because hosts come and go.
+        // These members are computed at each use, because hosts come and go, and limits may change.
         get host() {
           return connection.host;
         },
@@ -251,7 +251,7 @@ export class VirstreamHandler implements AsyncDisposable {
 
   /**
    * Closes the WebSockets of all principals, or viewers, with this name, so that their clients authenticate again. A
-   * client of this library connects again by itself. Returns the number of these clients.
+   * client of this library connects again by itself. Returns how many clients must authenticate again.
    */
   disconnect(name: string): number {
     return this.#admission.disconnect(name);
@@ -260,7 +260,7 @@ export class VirstreamHandler implements AsyncDisposable {
   /**
    * Replaces the option `origins`, for pages that connect from now on.
    *
-   * @throws VirstreamError `invalid-argument`; the handler then keeps its present values
+   * @throws VirstreamError `invalid-argument`; the handler then keeps its present origins
    */
   admitOrigins(origins: readonly string[]): void {
     this.#origins = new Origins(origins);
@@ -271,16 +271,16 @@ export class VirstreamHandler implements AsyncDisposable {
    * default. No client, sweep or watch ends. If `waiting` or `waitingPerAddress` is lower now, the next connection
    * replaces the oldest connections beyond the new limit. Only `helloTimeoutMs` stays as it was at the start.
    *
-   * @throws VirstreamError `invalid-argument`; the handler then keeps its present values
+   * @throws VirstreamError `invalid-argument`; the handler then keeps its present limits
    */
   limit(limits: Partial<ServerLimits>): void {
     Object.assign(this.#limits, checkLimits(limits), { helloTimeoutMs: this.#limits.helloTimeoutMs });
   }
 
   /**
-   * Ends sweeps and WebSockets with `server-shutdown`, and refuses further ones. With `drain`, sweeps under way may
-   * first end completely, for at most ten seconds. Safe to call twice: a second call without `drain` ends the wait of
-   * the first call.
+   * Ends sweeps and WebSockets with `server-shutdown`, and refuses further sweeps and WebSockets. With `drain`, it
+   * first waits until the sweeps under way are complete, for at most ten seconds. Safe to call twice: a second call
+   * without `drain` ends the wait of the first call.
    *
    * @throws VirstreamError `invalid-argument`
    */
@@ -477,7 +477,7 @@ export class VirstreamHandler implements AsyncDisposable {
 }
 
 /**
- * Serves a connection as a part of the caller's own HTTP server. Pass the handler's `request` and `upgrade` to the
+ * Serves a Connection as a part of the caller's own HTTP server. Pass the handler's `request` and `upgrade` to the
  * events of that server.
  *
  * @throws VirstreamError `invalid-argument` if `authenticate`, `token`, `viewers` and `allowAnyone` are all absent, and

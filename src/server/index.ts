@@ -1,5 +1,5 @@
 /**
- * The server: exposes a connection over WebSocket.
+ * The server: serves the statistics of a Connection over WebSocket.
  *
  * @module virstream/server
  */

@@ -41,13 +41,13 @@ export interface ServerLimits {
   /**
    * Different queries that the watches of one connection add to the server; a query that another connection watches
    * already does not count. A query of named domains counts as 1/100 for each domain. A query with patterns counts as
-   * 1/4 until its first sweep has ended, and then as 1/100, plus 1/100 for each domain that matches. No query counts
-   * more than 1. Default 8.
+   * 1/4 until its first sweep has ended, and then as 1/100, plus 1/100 for each domain that matches. A query of all
+   * domains counts as 1, and no query counts more. Default 8.
    */
   readonly queriesPerClient: number;
   /**
-   * Different queries that are watched by all clients with the same visible domains together. Each query counts as much
-   * as for `queriesPerClient`. Default 64.
+   * Different queries that all clients together watch; the queries of clients with different visible domains are
+   * counted separately. Each query counts as much as for `queriesPerClient`. Default 64.
    */
   readonly queries: number;
   /**
@@ -72,7 +72,9 @@ export interface ServerLimits {
    * `limit-exceeded`. Default 16,384.
    */
   readonly selectorsPerClient: number;
-  /** As `selectorsPerClient`, but for all connections together. Default 32,768. */
+  /**
+   * As `selectorsPerClient`, but for all connections together; watches that share a channel count once. Default 32,768.
+   */
   readonly selectors: number;
   /** High-water mark of a client's socket, in bytes: above it, the client's sweeps and watches pause. Default 1,048,576. */
   readonly bufferedBytes: number;
@@ -82,8 +84,9 @@ export interface ServerLimits {
    */
   readonly bufferedBytesInAll: number;
   /**
-   * Messages that all channels keep for clients that are late or come back, in bytes. Beyond this limit, the channel
-   * that keeps most drops its oldest messages, and clients that need them get a snapshot. Default 268,435,456.
+   * Bytes of the messages that all channels together keep for clients that are late or come back. Beyond this limit,
+   * the channel that keeps most drops its oldest messages, and clients that need these messages get a snapshot. Default
+   * 268,435,456.
    */
   readonly ringBytes: number;
   /**
@@ -134,7 +137,7 @@ export const DEFAULT_SERVER_LIMITS: ServerLimits = {
   snapshotRecords: 1_048_576,
   helloTimeoutMs: HELLO_TIMEOUT_MS,
   progressTimeoutMs: PROGRESS_TIMEOUT_MS,
-  // A sweep of a busy host takes a large part of a second.
+  // A sweep of a busy host takes a large part of a second, so shorter intervals are not allowed by default.
   minIntervalMs: 1_000,
   beatMs: BEAT_MS,
 };

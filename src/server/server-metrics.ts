@@ -9,15 +9,16 @@ export interface ServerHealth {
   readonly watches: number;
   /**
    * How many hosts are absent: a host that cannot be reached at present, or whose records all failed in the last sweep
-   * of all domains. This is the larger of two numbers: the absent hosts among the watched hosts (with viewers, the
-   * largest number of any viewer), and the hosts that the connection itself knows to be lost.
+   * of all domains. The value is the larger of two numbers: how many of the watched hosts are absent, and how many
+   * hosts the connection itself knows to be lost. Watched hosts are counted separately for each list of visible
+   * domains, and the largest of these counts is used.
    */
   readonly sourcesAbsent: number;
 }
 
 /**
  * The metrics of a server. A figure that is marked as a gauge is a present value. The other figures count from the
- * server's start; those of `sampling` count from the start of the connection that is served. Every member is always
+ * server's start; those of `sampling` count from the start of the Connection that is served. Every member is always
  * present.
  */
 export interface ServerFigures {
@@ -28,7 +29,7 @@ export interface ServerFigures {
   readonly hypervisor: string;
   /**
    * An identifier that is different for each start of the server. Clients that may see only some domains or groups get
-   * another epoch.
+   * an epoch that differs from this one.
    */
   readonly epoch: string;
   /** Seconds since the server's start; a gauge. */

@@ -43,8 +43,9 @@ export interface ServeOptions extends HandlerOptions {
   /** Port; 0 selects a free port. Default 16580. */
   readonly port?: number;
   /**
-   * Listen on this file, a unix socket, in place of `host` and `port`. It needs neither token nor TLS, because its
-   * permissions say who may connect. The server replaces a file that an earlier server left behind. Default: none.
+   * Listen on this file, a unix socket, in place of `host` and `port`. Such a server needs neither token nor TLS,
+   * because the file's permissions say who may connect. The server replaces a file that an earlier server left behind.
+   * Default: none.
    */
   readonly socketPath?: string;
   /** The permissions of the file of `socketPath`; a client needs write permission to connect. Default 0o600. */
@@ -63,7 +64,7 @@ export interface ServeOptions extends HandlerOptions {
   readonly allowPlain?: boolean;
 }
 
-/** A handler with an HTTP server of its own. Closing the server does not close the connection that it serves. */
+/** A handler with an HTTP server of its own. Closing the server does not close the Connection that it serves. */
 export class VirstreamServer extends VirstreamHandler {
   readonly #http: ListeningServer;
   /** True if the server has asked clients for certificates since its start. This cannot change. */
@@ -127,7 +128,8 @@ export class VirstreamServer extends VirstreamHandler {
 
   /**
    * The address on which the server listens, as a URL; for a file, `ws+unix://PATH`. `0.0.0.0` and `[::]` mean all
-   * addresses of this machine; clients on other machines use one of the machine's own addresses. It stays after `close()`.
+   * addresses of this machine; clients on other machines use one of the machine's own addresses. The URL stays readable
+   * after `close()`.
    */
   get url(): string {
     return this.#urlOf("ws", this.prefix);
@@ -211,7 +213,7 @@ export function checkListening(options: ServeOptions): void {
 }
 
 /**
- * Serves a connection over WebSocket.
+ * Serves the statistics of a Connection over WebSocket.
  *
  * @throws VirstreamError as VirstreamServer.listen
  */

@@ -10,7 +10,10 @@ import type { Keeper, SharedMemory } from "./bounds/shared-memory.ts";
  */
 const MAX_ALIVE = 8;
 
-/** A consistent copy of a channel's state at one sequence. All readers that join at this sequence share it. */
+/**
+ * A consistent copy of a channel's state at one sequence. All readers that open a snapshot at this sequence share this
+ * copy.
+ */
 export class Snapshot {
   readonly sequence: number;
   /** How many records the snapshot has. */
@@ -22,8 +25,8 @@ export class Snapshot {
   /** True if the snapshot has the domains of all hosts that can be reached. */
   readonly complete: boolean;
   /**
-   * The records by their domains' numbers, with holes; undefined: the snapshot was dropped, and its readers need a new
-   * snapshot.
+   * The records, each at the position of its domain's number; a position without a domain is undefined. If `records`
+   * itself is undefined, the snapshot was dropped, and its readers need a new snapshot.
    */
   records: readonly (DomainStatsRecord | undefined)[] | undefined;
   readers = 0;
@@ -39,15 +42,16 @@ export class Snapshot {
 }
 
 /**
- * The snapshots of one channel. Slow readers of old snapshots must not delay other readers, so a ninth snapshot
- * replaces the oldest. The same happens when the snapshots of all channels together would be too large.
+ * The snapshots of one channel. Slow readers of old snapshots must not make new readers wait, so a ninth snapshot
+ * replaces the oldest. If the snapshots of all channels together become too large, the channel that can spare most
+ * records drops its oldest snapshot.
  */
 export class Snapshots implements Keeper {
   readonly #memory: SharedMemory;
   /** The snapshots that have readers, the oldest first. */
   readonly #alive: Snapshot[] = [];
 
-  /** @param memory the memory of the snapshots of all channels, in records */
+  /** @param memory bounds the records of the snapshots of all channels together */
   constructor(memory: SharedMemory) {
     this.#memory = memory;
     memory.join(this);
@@ -55,7 +59,7 @@ export class Snapshots implements Keeper {
 
   /**
    * The number of records of all snapshots except the newest. The channel always keeps the newest snapshot, because
-   * otherwise its readers would begin again and again.
+   * otherwise the readers would begin a new snapshot again and again.
    */
   get spare(): number {
     return this.#alive.slice(0, -1).reduce((sum, { size }) => sum + size, 0);
@@ -75,8 +79,9 @@ export class Snapshots implements Keeper {
   }
 
   /**
-   * The snapshot of the feed's present state, which the channel has at this sequence. Each reader must `close` the
-   * snapshot.
+   * Returns a snapshot of the feed's present state. Each reader must `close` the snapshot.
+   *
+   * @param sequence the sequence of the channel's last message; the messages up to it must have all rows of this state
    */
   open(sequence: number, feed: Feed): Snapshot {
     let snapshot = this.#alive.at(-1);

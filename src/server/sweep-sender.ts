@@ -54,7 +54,7 @@ export class SweepSender {
     this.#opened();
   }
 
-  /** Ends the sweep early: with an error, or because the client cancelled it. */
+  /** Ends the sweep early: with an error, or because the client cancelled it or its connection was closed. */
   stop(error?: VirstreamError): void {
     if (this.#abort.signal.aborted) return;
     this.#error ??= error;
@@ -124,8 +124,8 @@ export class SweepSender {
   }
 
   /**
-   * Sends the message if it is due and may be sent, and returns whether it did. If the message may be sent but is not
-   * due yet, this method sets a timer.
+   * Sends the collected records as a message if the message is due and may be sent, and returns whether it did. If the
+   * message may be sent but is not due yet, this method sets a timer.
    */
   #flushIfDue(): boolean {
     if (this.#batch.rows === 0 || this.#abort.signal.aborted || !this.#open) return false;
@@ -142,8 +142,8 @@ export class SweepSender {
   }
 
   /**
-   * Waits until the message may be sent, and sends it, or drops it if the sweep is stopped. Then it yields to the event loop:
-   * a driver that never waits would otherwise block cancels and other sweeps.
+   * Waits until the collected records may be sent, and sends them as a message, or drops them if the sweep is stopped.
+   * Then it yields to the event loop: a driver that never waits would otherwise block cancels and other sweeps.
    */
   async #flushFull(): Promise<void> {
     while (this.#batch.rows > 0 && !this.#open && !this.#abort.signal.aborted) await this.#waitOpen();
@@ -165,8 +165,8 @@ export class SweepSender {
   }
 
   /**
-   * Resolves when there may again be credit and room in the socket's queue, or when the sweep is stopped. If neither
-   * happens for `progressTimeoutMs`, this method stops the sweep.
+   * Resolves when there is again both credit and room in the socket's queue, or when the sweep is stopped. If this
+   * takes longer than `progressTimeoutMs`, this method stops the sweep.
    */
   #waitOpen(): Promise<void> {
     const open = new Promise<void>((resolve) => {

@@ -27,7 +27,7 @@ interface WatchSenderOptions {
   readonly sampling: Sampling;
   readonly outbound: Outbound;
   readonly progressTimeoutMs: number;
-  /** The sequence of the last message of this channel that the client has; undefined: it has none. */
+  /** The sequence of the last message of this channel that the client has; undefined: the client has none. */
   readonly since: number | undefined;
   /** Called once when the watch ends. */
   readonly done: () => void;
@@ -51,11 +51,11 @@ export class WatchSender implements ChannelReader {
   #snapshot: Snapshot | undefined;
   /** The number of the domain from which the next message of the snapshot continues. */
   #cursor = 0;
-  /** The last tick that was sent or skipped. */
+  /** The number of the last tick that was sent or skipped. */
   #lastTick = 0;
   /**
-   * True while the sender sends. A flush makes the channel offer messages, which must not be sent in the middle of
-   * another send.
+   * True while the sender sends, and before `start`. A flush makes the channel offer messages, which must not be sent
+   * in the middle of another send.
    */
   #sending = true;
   #timer: unknown;
@@ -104,9 +104,9 @@ export class WatchSender implements ChannelReader {
   }
 
   /**
-   * Ends the watch: with an error, or because the client cancelled it.
+   * Ends the watch: with an error, or because the client cancelled it or closed its connection.
    *
-   * @param resumeAt the sequence after which the client could resume; undefined if it will not
+   * @param resumeAt the sequence after which the client could resume; undefined if the client will not resume
    */
   stop(error?: VirstreamError, resumeAt?: number): void {
     if (this.#leave(resumeAt)) this.#options.outbound.end(this.#options.id, error);
@@ -198,8 +198,8 @@ export class WatchSender implements ChannelReader {
     });
     this.#position = sequence;
     this.#cursor = 0;
-    // These lines only count skipped ticks for the metrics. The client sees from the ticks' numbers how many it
-    // skipped.
+    // The next three lines only count skipped ticks for the metrics. The client sees from the ticks' numbers how many
+    // ticks it missed.
     const before = (sync?.tick ?? 0) - 1;
     if (before > this.#lastTick) sampling.conflated(before - this.#lastTick);
     this.#lastTick = Math.max(this.#lastTick, before);

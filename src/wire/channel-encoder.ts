@@ -10,7 +10,7 @@ import type { Departure, EncodedRows, Profile, WireMessage } from "./profile.ts"
 export interface ChannelMessage {
   readonly sequence: number;
   readonly messages: readonly WireMessage[];
-  /** The bytes of credit that the messages use; 0 for messages without rows. */
+  /** The bytes of credit that the messages use; 0 for messages that have neither rows nor departures. */
   readonly bytes: number;
   /** The bytes of all messages together: the memory that the channel's ChannelRing needs for them. */
   readonly size: number;

@@ -33,7 +33,8 @@ export class ChannelTable implements Channels {
   }
 
   /**
-   * Passes the messages of a watch to a state until the watch ends. Call it before the request of the watch is sent.
+   * Passes the messages of a watch to its ChannelState until the watch ends. Call it before the request of the watch is
+   * sent.
    */
   adopt(id: number, state: ChannelState): void {
     this.end(id);

@@ -118,8 +118,8 @@ export function sizeOf(message: Uint8Array | string): number {
 }
 
 /**
- * The size of a text in UTF-8, in bytes. This function does not use Node's Buffer, because in a web page Buffer may be an
- * incomplete imitation.
+ * The size of a text in UTF-8, in bytes. This function does not use Node's Buffer, because in a web page Buffer may be
+ * an incomplete imitation.
  */
 export function utf8Length(text: string): number {
   return encoder.encode(text).length;

@@ -81,7 +81,7 @@ const EMPTY_SCHEMA = TypedParams.EMPTY.schema;
 
 /**
  * Decodes the messages of one connection in the binary profile. It keeps the schemas that the server defined, and
- * passes the messages of each watch to the watch's ChannelState. Pure: no socket, no clock.
+ * passes the messages of each watch to the watch's ChannelState. It has no socket and no timers.
  *
  * Any bytes, also those of a hostile or broken server, either decode to records whose values have their declared types,
  * or throw `protocol-error`.
@@ -143,8 +143,8 @@ export class MessageDecoder {
       case "beat":
         return { type, host: optionalTextOf(message, "host") };
       default:
-        // A type that a later version of the protocol adds. A channel in the message is an error, because this
-        // connection has had no watch that it could serve.
+        // A type that a later version of the protocol adds. If the message names a channel, it is malformed: this
+        // connection has had no watch, so it has no channel.
         if (message["channel"] !== undefined) throw malformed("its channel is not in use");
         return NONE;
     }

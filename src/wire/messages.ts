@@ -8,7 +8,7 @@ export interface Welcome {
   readonly epoch: string;
   /** The program and its version. */
   readonly server: string;
-  /** The name of the host that the server shows; several names are separated by commas. */
+  /** The name of the host whose domains the server sends; for several hosts, all names with commas between them. */
   readonly host: string;
   readonly hypervisor: string;
   /** The longest time in which the server sends nothing, in ms. */

@@ -2,7 +2,9 @@
  * All numbers and names of `virstream.v1`. PROTOCOL.md is the normative text; a test compares these tables with it.
  */
 
-/** The two subprotocols: rows in columns, as msgpack in binary messages; or records as JSON objects in text messages. */
+/**
+ * The two subprotocols: rows in columns, as msgpack in binary messages; or records as JSON objects in text messages.
+ */
 export const SUBPROTOCOLS = ["virstream.v1", "virstream.v1.json"] as const;
 /** The name of a subprotocol. */
 export type Subprotocol = (typeof SUBPROTOCOLS)[number];
@@ -43,7 +45,7 @@ export const FLOAT = 8;
  */
 export const SPARSE = 16;
 
-/** The codes that close a connection. */
+/** The WebSocket close codes of the protocol, by the reason for closing. */
 export const CLOSE_CODES = {
   normal: 1000,
   "going-away": 1001,
@@ -85,14 +87,11 @@ export const LIMITS = {
   slots: 1_024,
   /** Characters of the keys of all schemas of a connection, and 32 more for each key. */
   schemaSize: 67_108_864,
-  /** Hosts of one watch that are not connected; hosts of the records of one sweep. */
+  /** Sources of one watch that are not connected. */
   hosts: 65_536,
-  /**
-   * Characters of the names and errors of the hosts that `hosts` counts, and of the names of a sweep's domains that
-   * have no uuid.
-   */
+  /** Characters of the names of the sources that `hosts` counts, and of the messages of their errors. */
   hostCharacters: 16_777_216,
-  /** Domains of a channel, whose numbers are all below this limit; records of a sweep. */
+  /** Domains of a channel, whose numbers are all below this limit; also, records of a sweep. */
   domains: 4_194_304,
   /** Sweeps and watches under way on one connection. */
   sweeps: 32,
@@ -100,7 +99,7 @@ export const LIMITS = {
   selectors: 16_384,
   /** UTF-16 units of a domain's name in a `get` or `watch`. */
   name: 256,
-  /** Patterns in the `names`, and in the `hosts`, of a `get` or `watch`. */
+  /** Patterns in each of the lists `names` and `hosts` of a `get` or `watch`. */
   patterns: 64,
   /** UTF-16 units of such a pattern. */
   pattern: 256,
@@ -125,5 +124,7 @@ export const BEAT_MS = 5_000;
 /** The longest time between two beats that a server may be configured for, in ms. */
 export const MAX_BEAT_MS = 3_600_000;
 
-/** How long a sweep waits for credit, or for the socket to take more, in ms. */
+/**
+ * How long a sweep waits for credit, or for the socket to take more, in ms. After this time, the server ends the sweep.
+ */
 export const PROGRESS_TIMEOUT_MS = 30_000;

@@ -6,7 +6,9 @@ import { type Cadence, checkCadence, MIN_INTERVAL_MS, type WatchMode } from "../
 import { malformed } from "./errors.ts";
 import { LIMITS } from "./protocol.ts";
 
-/** Where a watch stopped: the server's epoch, the channel, and the sequence of the last message that the client applied. */
+/**
+ * Where a watch stopped: the server's epoch, the channel, and the sequence of the last message that the client applied.
+ */
 export interface Since {
   readonly epoch: string;
   readonly channel: number;

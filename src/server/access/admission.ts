@@ -86,7 +86,7 @@ export class Admission {
   readonly #pending = new Set<Set<string>>();
 
   /**
-   * @param timeoutMs how long a client may take to be identified, in ms
+   * @param timeoutMs how long the identification of one client may take, in ms
    * @param most returns how many clients may be identified at a time; this number may change
    */
   constructor(identify: Identify, views: Views, timeoutMs: number, most: () => number) {
@@ -113,8 +113,8 @@ export class Admission {
         if (identity === undefined) return undefined;
         const denial = roleDenial(identity.role);
         if (denial !== undefined) throw new RoleDenied(identity.name, denial);
-        // If the principal was disconnected meanwhile, identifies the client again, because this identity may be from
-        // before the disconnection.
+        // If the principal was disconnected meanwhile, the loop identifies the client again, because this identity may
+        // be from before the disconnection.
         if (!disconnected.has(identity.name)) return this.#admitted(identity);
       }
     } finally {

@@ -83,7 +83,8 @@ export interface Principal {
 }
 
 /**
- * Decides who a client is. If it resolves with undefined, or rejects, the server refuses the client.
+ * Decides who a client is. If the function throws or rejects, or if its result is undefined or null, the server refuses
+ * the client.
  *
  * @param request the request that opens the WebSocket, or a request for `/metrics`, `/stats.json` or `/why`
  * @param token the token of the request's header `Authorization: Bearer`, else that of the client's first message
@@ -172,7 +173,7 @@ function selectorsOf(domains: unknown, who: string): readonly DomainSelector[] {
   if (!Array.isArray(domains) || domains.some((domain) => typeof domain !== "string" || domain === "")) {
     throw invalid(`the domains of ${who} must be a list of uuids and names`);
   }
-  // In a query, an empty list is an error; here it is a client that may see no domain.
+  // In a query, an empty list is an error. Here an empty list means that the client may see no domain.
   if (domains.length === 0) return [];
   return checkQuery({ domains }).domains!;
 }

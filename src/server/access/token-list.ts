@@ -6,7 +6,7 @@ import { identityOf, type Principal, ROLES, type Role } from "./principal.ts";
 
 /** A token of a TokenList: the name of its owner, and its hash. The token itself is not stored. */
 export interface TokenEntry {
-  /** Different for each entry. */
+  /** The name of the token's owner; different for each entry. */
   readonly name: string;
   readonly role: Role;
   /** SHA-256 of the token, in hexadecimal digits. */

@@ -28,15 +28,15 @@ const VIEWER_MEMBERS = {
   groups: undefined,
 } satisfies Members;
 
-/** A token, and the identity of each client that shows it. */
+/** A token, and the one identity that all clients with this token get. */
 export interface KnownToken {
   readonly token: string;
   readonly identity: Identity;
 }
 
 /**
- * Makes an Identify that compares a client's token with these tokens. It takes the same time for every token. If there
- * are no known tokens, every client may see everything.
+ * Makes an Identify that compares a client's token with these tokens. The comparison takes the same time for every
+ * token. If there are no known tokens, every client may see everything.
  */
 export function identifyByToken(known: readonly KnownToken[]): Identify {
   const hashes = known.map(({ token }) => hashOf(token));

@@ -29,7 +29,7 @@ export interface View {
   readonly holders: Set<{ readonly name: string }>;
 }
 
-/** The views of a connection: one for each restriction that a client has at present. */
+/** The views of a Connection: one for each restriction that a client or a viewer of the server has at present. */
 export class Views {
   /** The view of clients that may see everything. */
   readonly whole: View;

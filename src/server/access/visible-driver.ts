@@ -10,7 +10,7 @@ import type { Cadence, WatchSink } from "../../model/watch.ts";
 import { Sampling } from "../../sampling/sampling.ts";
 import { SelectorTable } from "../../sampling/selector-table.ts";
 
-/** The visible domains: those of a list, which may be empty, or those whose names match one of these patterns. */
+/** The visible domains: those of a list, which may be empty, or those whose names match one of the patterns. */
 export type Visible = { readonly domains: readonly DomainSelector[] } | { readonly names: readonly string[] };
 
 /** The meaning of a query's selectors for a client that may see some domains only. */
@@ -22,7 +22,10 @@ interface Resolution {
   readonly visible: readonly DomainSelector[];
   /** The selectors of domains that are hidden or do not exist; the client cannot distinguish the two. */
   readonly unknown: readonly DomainSelector[];
-  /** A visible domain that could not be identified. An unknown selector may mean this domain. */
+  /**
+   * The record of a visible domain whose uuid or name could not be read; undefined if there is none. Each selector in
+   * `unknown` may mean this domain.
+   */
   readonly unidentified: DomainStatsRecord | undefined;
 }
 
@@ -30,12 +33,13 @@ interface Resolution {
  * A driver that shows only a list of domains, or the domains whose names match patterns. All other domains behave as if
  * they did not exist.
  *
- * It queries the inner driver for the domains of the list only, with the selectors of the list. So neither a record nor
- * the time of an answer reveals other domains, and the hypervisor is asked only about visible domains. This class
- * itself answers all other selectors, in the same way for hidden and for missing domains. If a query names a domain by
- * name and the list has its uuid, or the reverse, this class first queries the identities of the listed domains, which
- * needs no monitor. It does the same for a query whose patterns the inner driver cannot combine with the restriction,
- * and for a query that names domains if patterns decide which domains are visible.
+ * It queries the inner driver only for visible domains: with the selectors of the list or with the patterns, or with
+ * uuids that such a query has found. So neither a record nor the time of an answer reveals other domains, and the
+ * hypervisor is asked only about visible domains. This class itself answers all other selectors of a query, in the same
+ * way for hidden and for missing domains. If a query names a domain by name and the list has its uuid, or the reverse,
+ * this class first queries the identities of the visible domains, which needs no monitor. It does the same for a query
+ * whose patterns the inner driver cannot combine with the restriction, and for a query that names domains if patterns
+ * decide which domains are visible.
  */
 export class VisibleDriver implements Driver {
   readonly watch?: NonNullable<Driver["watch"]>;
@@ -166,7 +170,8 @@ export class VisibleDriver implements Driver {
   /**
    * A watch for an inner driver that has its own `watch`. If the query to the inner driver names the domains of the
    * list, every sweep has a record for each missing domain. But a client that queries all domains must get only one
-   * `gone` when a domain leaves, so unnamedSink removes these records.
+   * `gone` when a domain leaves. So unnamedSink turns each of these records into a `gone`, and the feed behind the sink
+   * ignores a `gone` of a domain that it does not know.
    */
   #watch(query: Query, cadence: Cadence, sink: WatchSink): () => void {
     const inner = this.#inner;
@@ -212,8 +217,8 @@ export class VisibleDriver implements Driver {
   }
 
   /**
-   * Queries records with the uuids and names of these domains. This needs no monitor, so a frozen guest cannot delay
-   * it.
+   * Queries the inner driver for these domains, and returns records that have their uuids and names. This query needs
+   * no monitor, so a frozen guest cannot delay it.
    */
   async #identify(
     { deadlineMs, at }: Query,
@@ -281,7 +286,8 @@ function restOf({ deadlineMs }: Query, began: number): number {
 }
 
 /**
- * Converts the events of a watch of named domains to those of a watch of all domains, which has no records of missing domains.
+ * Returns a sink for the events of a watch of named domains. It gives them to `sink` as the events of a watch of all
+ * domains, which has no records of missing domains.
  */
 function unnamedSink(sink: WatchSink): WatchSink {
   return {

@@ -47,7 +47,7 @@ export function nameOf(address: string, principal: string | undefined): string {
 }
 
 const METHODS = ["trace", "debug", "info", "warn", "error"] as const satisfies readonly (keyof ServerLog)[];
-/** The kind of the option `log`. */
+/** How checkOptions checks the option `log`. */
 export const LOG: Kind = [
   `an object with the functions ${METHODS.join(", ")}`,
   (value) => METHODS.every((name) => typeof (value as Partial<ServerLog> | null)?.[name] === "function"),
@@ -58,12 +58,13 @@ const MOST = 10;
 const WINDOW_MS = 60_000;
 
 /**
- * Logs the events of a server. Each kind of event that a client can cause at will has a limit of MOST per time window.
- * Further events are only counted, and at the end of the window one line gives their number.
+ * Logs the events of a server. It logs at most MOST events of each kind with the level warn or error in a time window,
+ * because clients can cause such events at will. Further events of the kind are only counted, and at the end of the
+ * window one line gives their number.
  */
 export class EventLog {
   readonly #log: ServerLog | undefined;
-  /** How many events of each kind there were in the present time window. */
+  /** How many events of each limited kind there were in the present time window of this kind. */
   readonly #counts = new Map<ServerEvent, { count: number; readonly since: number; readonly timer: NodeJS.Timeout }>();
 
   constructor(log: ServerLog | undefined) {

@@ -16,7 +16,7 @@ export class Quota {
   }
 
   /**
-   * Takes an amount. Returns a function that gives it back; call it once.
+   * Takes an amount. Returns a function that gives the amount back; call this function only once.
    *
    * @throws VirstreamError `limit-exceeded`
    */

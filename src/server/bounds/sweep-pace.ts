@@ -7,7 +7,10 @@ import { Rate } from "./rate.ts";
 /** The load of a query of all domains. Loads are whole hundredths of this load, so that their sums are exact. */
 export const WHOLE_LOAD = 100;
 
-/** The load of a query, in hundredths: 1 for each named domain, and at most the load of a query of all domains. */
+/**
+ * The load of a query, in hundredths: 1 for each named domain, but at most WHOLE_LOAD. A query that names no domains
+ * has WHOLE_LOAD.
+ */
 export function loadOf({ domains }: Query): number {
   return domains === undefined ? WHOLE_LOAD : Math.min(WHOLE_LOAD, domains.length);
 }

@@ -50,7 +50,7 @@ export class WaitingSockets {
     if (isNew) socket.once("close", () => this.delete(socket));
   }
 
-  /** Removes a socket, because it belongs to a client now or is closed. */
+  /** Removes a socket, for example because the server has welcomed its client, or because the socket is closed. */
   delete(socket: Duplex): void {
     this.#leaveAddress(socket);
     this.#sockets.delete(socket);

@@ -15,7 +15,7 @@ export const DEFAULT_SOCKET_MODE = 0o600;
  */
 const MAX_PATH_BYTES = 95;
 
-/** The permissions of a socket file. */
+/** The path and the permissions of a socket file. */
 export interface SocketFileOptions {
   readonly path: string;
   /** The mode of the file, such as 0o660. A client needs write permission to connect. */

@@ -88,7 +88,7 @@ export function answerRequest(
   else if (request.method !== "GET" && request.method !== "HEAD") say(405, "only GET and HEAD");
   else if (ambiguous !== undefined) refuse(400, ambiguous);
   else if (source.files !== undefined && path === "") {
-    // Redirects to a path with a slash, because the page names its files relative to a folder.
+    // Redirects to the same path with a slash at its end, because the page names its files relative to a folder.
     response.writeHead(308, { location: `${source.prefix.slice(source.prefix.lastIndexOf("/") + 1)}/` }).end();
   } else if (path !== undefined && source.files?.has(path)) {
     if (path === "/" && source.isForeign(request)) refuseHost();

@@ -10,8 +10,8 @@ import type { MessageBudget } from "./message-budget.ts";
 import { type ReadTexts, readTexts } from "./texts.ts";
 
 /**
- * By type code: the least and the greatest value that a column may have. Integers beyond 2^53 are not in a column, but
- * in the block's list `bigs`.
+ * By type code: the least and the greatest number that a column of this type may have; not used for doubles and texts.
+ * Integers beyond 2^53 are not in a column, but in the block's list `bigs`.
  */
 const LEAST = [0, -0x80000000, 0, Number.MIN_SAFE_INTEGER, 0, 0, 0, 0];
 const GREATEST = [0, 0x7fffffff, 0xffffffff, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER, 0, 1, 0];

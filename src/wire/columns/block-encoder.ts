@@ -19,8 +19,8 @@ export interface TimeBase {
 
 /**
  * Encodes blocks of rows. A block has the rows of one schema, so that each parameter is a column; column-packer.ts
- * gives the reason. A full block contains whole records. A block of changes contains the
- * differences of integers from the domain's previous record, and the new values of doubles that changed.
+ * gives the reason. A full block contains whole records. A block of changes contains the differences of integers from
+ * the domain's previous record. A column of doubles in which a value changed has the new values of all rows.
  *
  * The encoder reuses its buffers: blocks are valid until `reset`.
  */

@@ -12,7 +12,7 @@ import type { MessageBudget } from "./message-budget.ts";
 /**
  * Reads a block of changes.
  *
- * @param beforeOf returns the record to which a row with this number refers
+ * @param beforeOf returns the previous record of the domain with this number; the row has the differences from it
  * @param apply called with each row's number and new record
  */
 export function readChanges(

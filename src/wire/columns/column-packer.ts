@@ -2,12 +2,13 @@ import { FLOAT, SPARSE } from "../protocol.ts";
 import { type NumberColumns, spread } from "./number-columns.ts";
 
 /**
- * The numbers of a block, as columns. A column has a least value and, for each row, an offset from it in as few
- * bytes as the largest offset needs. A column that is zero in every row is absent, and a column in which all rows are equal
- * takes no bytes per row. Most values on a hypervisor are the same for all guests, or did not change since the last sweep.
+ * The numbers of a block, as columns. A column has a least value and, for each row, an offset from it in as few bytes
+ * as the largest offset needs. A column that is zero in every row is absent, and a column in which all rows are equal
+ * takes no bytes per row. Most values on a hypervisor are the same for all guests, or did not change since the last
+ * sweep.
  *
- * With columns, msgpack packs a few hundred values per message instead of thousands. So a general library is as fast as a
- * hand-written codec for rows.
+ * With columns, msgpack packs a few hundred values per message instead of thousands. So a general library is as fast as
+ * a hand-written codec for rows.
  */
 
 /**

@@ -7,7 +7,7 @@ const CONSTANT = 0;
 /** The most rows of a strip. The mask of a strip has one bit for each row, and is a number of 32 bits. */
 export const STRIP = 32;
 
-/** The values of the strip that a ColumnReader, of any block, read last. */
+/** The values of the strip that was read last. All ColumnReaders share this array. */
 export const strip = new Float64Array(STRIP);
 
 /**
@@ -20,7 +20,10 @@ export class ColumnReader {
   readonly #present: Uint8Array;
   readonly #body: Uint8Array;
   readonly #view: DataView;
-  /** For each column its width, its least value, and its start in the body. An absent column has width 0 and least value 0. */
+  /**
+   * For each column its width, its least value, and its start in the body. An absent column has width 0 and least value
+   * 0.
+   */
   readonly #widths: Uint8Array;
   readonly #leasts: Float64Array;
   readonly #begins: Uint32Array;
@@ -86,8 +89,8 @@ export class ColumnReader {
   /**
    * Reads the strip of a column that begins at this row. The strips of a column must be read in their order.
    *
-   * @returns a mask of the rows that have a value, the first row in bit 0. The other rows are 0. The values are in `strip`,
-   * until the next call.
+   * @returns a mask of the rows that have a value, the first row in bit 0. The other rows are 0. The values of the
+   * marked rows are in `strip`, without gaps, until the next call.
    */
   readStrip(column: number, row: number): number {
     const count = Math.min(STRIP, this.#rows - row);

@@ -41,7 +41,7 @@ export class NumberColumns {
     }
   }
 
-  /** Fills the columns with the differences between records and the records before them. */
+  /** Fills the columns with the differences between records and their domains' previous records, `before`. */
   subtract(records: readonly DomainStatsRecord[], before: readonly DomainStatsRecord[], width: number): void {
     this.#reserve(records.length, width);
     const { values, stride, leasts, greatest, changed, masks, maskBytes } = this;

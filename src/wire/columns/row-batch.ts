@@ -146,8 +146,8 @@ export function markUnsendable(record: DomainStatsRecord): void {
 }
 
 /**
- * True if a row of changes can describe a record: it is ok, its domain, keys and texts are those of the record before
- * it, and neither record has an integer beyond 2^53. See also isExact.
+ * True if a row of changes can describe a record: its status is `ok`, it has the domain, keys and texts of `before`,
+ * neither record has an integer beyond 2^53, and `before` could be sent. See also isExact.
  */
 function isChange(record: DomainStatsRecord, before: DomainStatsRecord): boolean {
   const { domain, params } = record;

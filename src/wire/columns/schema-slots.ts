@@ -17,11 +17,11 @@ export function sizeOfKeys(keys: readonly string[]): number {
 
 /**
  * Assigns slots to schemas, for all connections of one View. When there are more schemas than slots, the least recently
- * used schema loses its slot. So a host that keeps making up schemas cannot make the memory of the server or of the
+ * used schema loses its slot. So a host that keeps sending new schemas cannot make the memory of the server or of the
  * client grow without bound.
  */
 export class SchemaSlots {
-  /** The slot of each schema, in the order of the last use. */
+  /** The slot of each schema; the least recently used schema comes first. */
   readonly #slots = new Map<Schema, number>();
   /**
    * The last schema in the order of `#slots`. Most messages use the schema of the message before. It is found here

@@ -3,14 +3,14 @@ import type { MessageBudget } from "./message-budget.ts";
 
 /**
  * The texts of a block, as columns. Similar guests have the same device names, and paths that differ only in the
- * middle: `/images/guest-00017.qcow2`. So a column is a single text if all rows have it. Otherwise it has the start and the end
- * that all rows share, and the middle of each row.
+ * middle: `/images/guest-00017.qcow2`. So a column is a single text if all rows have it. Otherwise it has the start and
+ * the end that all rows share, and the middle of each row.
  */
 export type TextColumn = string | readonly [start: string, end: string, middles: readonly string[]];
 
 /**
- * If the first text of a column has fewer characters, the encoder sends all texts as they are, because the search for
- * common parts would cost more time than the saved bytes are worth.
+ * If the first text of a column has fewer characters than this, the encoder sends all texts as they are, because the
+ * search for common parts would cost more time than the saved bytes are worth.
  */
 const WORTH = 24;
 
