@@ -26,12 +26,12 @@ import { NamedWatch } from "./named-watch.ts";
 import { Ownership } from "./ownership.ts";
 import { wholeSweep } from "./whole-sweep.ts";
 
-/** One of several hosts: its URI, with options that replace those for all hosts. */
+/** One of several hosts: its URI, and options of its own, which replace the options that are given for all hosts. */
 export interface HostSource extends OpenOptions {
   readonly uri: string;
 }
 
-/** A watch of the aggregate that is under way. */
+/** A running watch of the aggregate, with its part for each host. */
 interface RunningWatch {
   readonly hosts: Map<Member, HostWatch>;
   add(member: Member): void;
@@ -63,7 +63,10 @@ export class AggregateDriver implements Driver {
   readonly #listeners = new StatusListeners();
   /** For each sweep and watch that is under way, a function that ends it. */
   readonly #underWay = new Set<(reason: VirstreamError) => void>();
-  /** Hosts are admitted one after another: each host is compared with all hosts that were admitted before. */
+  /**
+   * Settles when the last admission so far has ended. Hosts are admitted one after another, because each host is
+   * compared with all hosts that were admitted before.
+   */
   #admissions: Promise<void> = Promise.resolve();
   #error: VirstreamError | undefined;
   #closed: Promise<void> | undefined;
@@ -131,7 +134,7 @@ export class AggregateDriver implements Driver {
     return this.#members.map((member) => member.uri).join(" ");
   }
 
-  /** The hypervisors of the hosts that have been reachable, each once, separated by commas. */
+  /** The kinds of hypervisors of the hosts that have been reachable, without repetitions, with commas between them. */
   get hypervisor(): string {
     return [...new Set(this.#members.flatMap(({ driver }) => driver?.hypervisor.split(",") ?? []))].join(",");
   }
@@ -417,7 +420,10 @@ export class AggregateDriver implements Driver {
   }
 }
 
-/** Begins to open a host. Rejects only with an error that retrying cannot cure; the error names the host. */
+/**
+ * Begins to open a host. Resolves at the end of the first attempt, even if it failed. Rejects only with an error that
+ * retrying cannot cure; the error names the host.
+ */
 async function startHost(member: Member): Promise<void> {
   const error = await member.start();
   if (error !== undefined && !error.retryable) {

@@ -7,9 +7,9 @@ import { isFaultOfQuery, type Member } from "./member.ts";
 import type { Ownership } from "./ownership.ts";
 
 /**
- * A function that calls `fail` with the reason when the driver is closed, or at once when the driver is closed already.
- * It returns a function that removes this callback. This is not an AbortSignal, because Node warns of a leak when a
- * signal has more than ten listeners.
+ * A function that calls `fail` with the reason when the aggregate is closed, or at once when it is closed already. It
+ * returns a function that removes this callback. This is not an AbortSignal, because Node warns of a leak when a signal
+ * has more than ten listeners.
  */
 export type WhenClosed = (fail: (reason: unknown) => void) => () => void;
 
@@ -68,7 +68,7 @@ export function answersOf(
  *
  * @param sources each gets a signal of its own that is aborted when the merge ends, for whatever reason
  * @param signal when it is aborted, the merge ends as if the consumer had left
- * @param whenClosed makes the merge fail when the driver is closed
+ * @param whenClosed makes the merge fail when the aggregate is closed
  */
 export async function* merge<T>(
   sources: readonly ((ended: AbortSignal) => AsyncIterable<T>)[],

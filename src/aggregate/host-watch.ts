@@ -18,7 +18,7 @@ export interface HostWatchOptions {
   readonly clock: Clock;
   /** Gets the host's events, with domains that belong to the aggregate. HostWatch never calls its `end`. */
   readonly sink: WatchSink;
-  /** Called when the host has refused the query before it sent anything. */
+  /** Called with the error when the host refuses the query, if it has sent no event before. */
   readonly refused: (error: VirstreamError) => void;
 }
 
@@ -26,8 +26,8 @@ interface WatchedDomain {
   /** The domain as the object that the host's own driver uses. */
   readonly domain: Domain;
   /**
-   * The same domain as a domain of the aggregate. All its records share this object, so that readers recognize it
-   * without a search.
+   * The same domain as a domain of the aggregate. All records of the domain share this object, so that readers
+   * recognize the domain without a search.
    */
   readonly owned: Domain;
 }
@@ -102,7 +102,8 @@ export class HostWatch implements WatchSink {
       }
       if (!member.isSelected(query)) {
         // The query does not select this host under its present name. Perhaps the host had no name before, or another
-        // name, which the query selects. So all domains and states that the sink has of this host are taken back.
+        // name, which the query selects. So the sink gets `connected` for each host that is degraded, and `gone` for
+        // each domain that it has of this host.
         for (const host of [...this.#degraded.keys()]) this.#connected(host);
         for (const { domain } of [...this.#known]) this.#gone(domain);
         sink.flush();
@@ -244,8 +245,8 @@ export class HostWatch implements WatchSink {
   }
 
   /**
-   * Notes that the host has sent an event. The host is then no longer degraded, unless the present watch has reported
-   * it as degraded.
+   * Notes that the host has sent an event. If the host was degraded because it was silent, or since an earlier watch,
+   * it is connected now. If its own source has reported it as degraded in the present watch, it stays degraded.
    */
   #signOfLife(): void {
     const { member, sink } = this.#options;
@@ -282,7 +283,7 @@ export class HostWatch implements WatchSink {
 
   /**
    * Reports a host as degraded. For a host that is degraded already there is no event, except if `renewed` is true and
-   * the reason is a new one, which a person must know.
+   * the error has a new message: a person must learn of it.
    */
   #degrade(
     host: string,
@@ -303,7 +304,10 @@ export class HostWatch implements WatchSink {
     sink.flush();
   }
 
-  /** The first whole sweep of a host shows which domains left it while it was not watched. */
+  /**
+   * Called at a sync, which ends a whole sweep of `host`. Reports as gone the domains of this host that are still in
+   * doubt: they left while the host was not watched.
+   */
   #left(host: string): void {
     if (this.#doubtful.size === 0) return;
     const hosts = host.split(",");

@@ -41,8 +41,8 @@ export interface MemberOptions {
   readonly openOptions: OpenOptions;
   readonly clock: Clock;
   /**
-   * Calls `admitted` when no other member has the same host, or when the signal is aborted. Rejects if another member
-   * has the same host.
+   * Calls `admitted` if no other member has the same host. Otherwise, or if a source of several hosts has a label, it
+   * rejects. An aborted signal cuts this check short, so `admitted` must check the signal, too.
    */
   readonly admit: (driver: Driver, member: Member, signal: AbortSignal, admitted: () => void) => Promise<void>;
 }
@@ -68,9 +68,15 @@ export class Member {
   known = new KnownDomains();
   readonly #uri: string;
   readonly #options: MemberOptions;
-  /** Keeps the host reachable. An attempt probes the open driver, or opens a driver if none is open. */
+  /**
+   * Makes attempts to reach the host while it is unreachable. An attempt probes the open driver, or opens a driver if
+   * none is open.
+   */
   readonly reconnector: Reconnector<OpenHost>;
-  /** The open host. It stays open while it is unreachable, until its driver reports a permanent error. */
+  /**
+   * The host's open driver, with its sampling. It stays open while the host is unreachable, until the driver reports a
+   * permanent error.
+   */
   #open: OpenHost | undefined;
   /** Its name when it was last reachable. */
   #host = "";
@@ -100,7 +106,7 @@ export class Member {
     });
   }
 
-  /** The URI of the host without secrets. Opening the host does not change it. */
+  /** The URI of the host, without secrets and without `label=`. It is the same before and after the host is opened. */
   get uri(): string {
     return withoutSecrets(this.#uri);
   }
@@ -155,7 +161,7 @@ export class Member {
 
   /**
    * One sweep of the host. Fails at once while the host is unreachable. A failure that the query did not cause makes
-   * the host unreachable. The error names the host.
+   * the host unreachable, and its error names the host.
    */
   async *sweep(query: Query, context: SweepContext): AsyncGenerator<Chunk, void, void> {
     const open = this.#open;

@@ -37,15 +37,16 @@ interface Open {
  * A sweep of named domains. It asks all hosts for all named domains, because any host may have them, and yields exactly
  * one record for each domain. A selector has no record if its domain passes the filters on no host. A domain that runs
  * gets its record at once. For any other domain, all hosts must answer first: a domain that has migrated may still be
- * defined on its old host. For a name, all hosts must answer in any case, because each host may have a domain of that
- * name. While a host cannot be reached, the sweep reports no domain as gone, because that host may have it.
+ * defined on its old host. After the record of a running domain, a selector by name still waits for all hosts, because
+ * each host may have a domain of that name. While a host cannot be reached, the sweep reports no domain as gone,
+ * because that host may have it.
  */
 export class NamedSweep {
   readonly #options: AggregateSweepOptions;
   readonly #selectors: SelectorTable<Open>;
   readonly #open: Set<Open>;
   readonly #hasFilter: boolean;
-  /** The hosts whose answer has not ended yet. A host that cannot be reached is not one of them. */
+  /** The hosts whose answer has not ended yet. The error of a host that cannot be reached also ends its answer. */
   readonly #asked: Set<Member>;
   /** The uuids of the domains whose record was yielded. */
   readonly #delivered = new Set<string>();
@@ -69,7 +70,8 @@ export class NamedSweep {
   async *records(): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
     const { context, query, members } = this.#options;
     // A uuid that no host has is looked up as a name. As a name it may mean several domains, or a domain that another
-    // selector means. So the number of domains is known now only if each selector is a uuid that a host had.
+    // selector means. So the number of domains is known now only if each selector is the uuid of a domain that a host
+    // had when it last answered.
     const isKnown = (selector: DomainSelector): boolean =>
       "uuid" in selector && members.some(({ known }) => known.hasUuid(selector.uuid));
     if (!this.#hasFilter && query.domains?.every(isKnown)) context.expect(this.#open.size);
@@ -140,7 +142,7 @@ export class NamedSweep {
   #recordsOf({ selector, ordinal, found, without, last, filtered }: Open): DomainStatsRecord[] {
     const known = new Map(last);
     for (const [uuid, { record }] of found) known.set(uuid, record);
-    // A domain with this uuid has precedence over domains that have this text as their name.
+    // A domain with the selector's uuid has precedence over domains that have the selector's text as their name.
     const exact = "uuid" in selector ? known.get(selector.uuid) : undefined;
     if (exact !== undefined) return [exact];
     if (known.size > 0) return [...known.values()];

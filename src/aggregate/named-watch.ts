@@ -12,7 +12,7 @@ interface Watched {
   readonly holders: Map<Member, Domain>;
   /** The hosts whose last record says that they do not have the domain, each with the domain of that record. */
   readonly without: Map<Member, Domain>;
-  /** The hosts that have reported the domain as missing since the aggregate last sent a record that says so. */
+  /** The hosts that have reported the domain as missing since the aggregate itself last reported it as missing. */
   readonly again: Set<Member>;
   /**
    * The domain in the aggregate's last record that says that no host has it. Undefined before such a record, and once a
@@ -22,9 +22,8 @@ interface Watched {
 }
 
 /**
- * A watch of named domains on any of the hosts. In every sweep, each host sends a `gone` record for each selector whose
- * domain it does not have. The aggregate passes on only two facts from these records: no host has the domain, or a host lost
- * it.
+ * A watch of named domains on any of the hosts. Each host sends a `gone` record for each selector whose domain it does
+ * not have. The aggregate passes on only two facts from these records: no host has the domain, or a host lost it.
  */
 export class NamedWatch {
   readonly #members: readonly Member[];
@@ -92,7 +91,8 @@ export class NamedWatch {
       const { holders, without, again } = watched;
       const denied = without.get(member);
       if (denied?.uuid === domain.uuid && denied.name === domain.name) {
-        // The host has the domain now, but the domain does not pass the query's filters.
+        // The host takes back its own record of the missing domain: it has the domain now, but the domain does not pass
+        // the query's filters.
         without.delete(member);
         again.delete(member);
         this.#exists(watched);

@@ -21,7 +21,8 @@ export class Ownership {
 
   /**
    * @param owner the driver that the domains will belong to
-   * @param labels the label of each host, which its domains have as `host`; undefined: they keep the host's own name
+   * @param labels the label of each host, which its domains have as `host`; undefined: the domains keep the host's own
+   *   name
    */
   constructor(owner: object, labels: readonly (string | undefined)[]) {
     this.#owner = owner;

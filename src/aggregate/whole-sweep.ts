@@ -8,12 +8,14 @@ import type { Member } from "./member.ts";
 
 interface Part {
   /**
-   * The domains of this host that had a record in this sweep. The domains that the member knows cannot show this:
-   * another sweep may find more domains before this sweep ends.
+   * The domains of this host that had a record in this sweep. `Member.known` cannot show this: another sweep may find
+   * more domains before this sweep ends.
    */
   readonly delivered: Domain[];
   records: number;
-  /** The first index that no record of this sweep has; 0 when the host has no record in this sweep. */
+  /**
+   * One more than the greatest index of the host's records in this sweep; 0 when the host has no record in this sweep.
+   */
   nextIndex: number;
 }
 

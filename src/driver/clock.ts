@@ -40,12 +40,12 @@ export function sleep(ms: number, options?: WaitOptions): Promise<void> {
 
 /**
  * Waits for work, but no longer than this many ms (Infinity: without a limit). After that time, it returns the value
- * that `late` returns, or throws the error that `late` throws. When the wait ends, its timer and its listener on
- * the caller's signal are always removed. A later result of the work is ignored.
+ * that `late` returns, or throws the error that `late` throws. When the wait ends, its timer and its listener on the
+ * caller's signal are always removed. A later result of the work is ignored.
  *
- * Work that is a function gets a signal. If the wait ends before the work, this signal is aborted with the error that
- * `late` throws, or with the reason of the caller's signal. If the caller's signal is aborted already, the work is not
- * started.
+ * Work that is a function gets a signal. If the wait ends before the work, this signal is aborted. Its reason is the
+ * reason of the caller's signal, or the error that `late` throws, if it throws one. If the caller's signal is aborted
+ * already, the work is not started.
  */
 export function withTimeout<T>(
   work: PromiseLike<T> | ((signal: AbortSignal) => PromiseLike<T>),
@@ -86,7 +86,10 @@ export function withTimeout<T>(
   });
 }
 
-/** All callbacks of one signal. This object is the only listener that virstream adds to the signal; it calls them. */
+/**
+ * All callbacks of one signal. This object is the only listener that onAbort adds to the signal, and it calls all
+ * callbacks.
+ */
 class Callbacks extends Set<() => void> {
   handleEvent(): void {
     for (const callback of this) callback();
@@ -99,7 +102,7 @@ const all = new WeakMap<AbortSignal, Callbacks>();
  * Calls back when a signal is aborted. A signal has one listener for all its callbacks. A program may use one signal
  * for all its streams, and Node warns of a leak when a signal has more than ten listeners.
  *
- * @returns a function that removes the callback; when the last one is removed, nothing is left on the signal
+ * @returns a function that removes the callback; after the last callback, the listener is removed from the signal, too
  */
 export function onAbort(signal: AbortSignal | undefined, callback: () => void): () => void {
   if (signal === undefined) return () => {};

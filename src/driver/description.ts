@@ -15,7 +15,10 @@ export interface DescriptionReader<T> {
    * none.
    */
   limitedDisks?(definition: T): readonly string[];
-  /** True to read on which CPU of the host each virtual CPU runs: one more call every 20 s. Default false. */
+  /**
+   * True to read on which CPU of the host each virtual CPU runs: one more call for each domain every 20 s. Default
+   * false.
+   */
   readonly placement?: boolean;
 }
 

@@ -16,9 +16,9 @@ export interface SweepContext {
 }
 
 /**
- * A source of domains: a hypervisor, a simulated one, or another virstream. A driver keeps the promise: each sweep
- * yields exactly one record for every domain that matches the query. Each record comes as soon as it is ready, and
- * within the query's deadline, independent of the other domains.
+ * A source of domains: a hypervisor, a simulated hypervisor, or another virstream server. Every driver promises that a
+ * sweep yields exactly one record for every domain that matches the query. Each record comes as soon as it is ready,
+ * and within the query's deadline, independent of the other domains.
  */
 export interface Driver {
   /** The URI with which the driver was opened, without secrets. */
@@ -32,9 +32,9 @@ export interface Driver {
    */
   readonly host: string;
   /**
-   * Calls the listener at each change of the connection's state, until the returned function is called. There may be several
-   * listeners. An exception in a listener becomes an uncaught exception, and does not reach the driver. A driver whose
-   * connection cannot be lost does not have this method.
+   * Calls the listener at each change of the connection's state, until the returned function is called. There may be
+   * several listeners. An exception in a listener becomes an uncaught exception, and does not reach the driver. A
+   * driver whose connection cannot be lost does not have this method.
    */
   onStatus?(listener: StatusListener): () => void;
   /**
@@ -55,8 +55,8 @@ export interface Driver {
    */
   readonly recorded?: Recorded | undefined;
   /**
-   * Only for a driver that replays recordings: reads again up to which time there are records, because a recorder may
-   * still be writing.
+   * Only for a driver that replays recordings: finds out again how far the recordings go, and updates `recorded`,
+   * because a recorder may still be writing.
    */
   refresh?(): Promise<void>;
   /** How many calls the hypervisor has not answered yet. Only for a driver that makes such calls itself. */
@@ -108,7 +108,10 @@ export interface HostVersions {
   readonly libvirt: string;
 }
 
-/** How a connection that is lost, or that does not open at first, is tried again. With connectAll(), for each host. */
+/**
+ * How a connection that is lost, or that does not open at first, is tried again. With connectAll(), each host is tried
+ * again by itself.
+ */
 export interface ReconnectOptions {
   /**
    * The upper limit of the first random wait, in ms, 1 to 3,600,000. The limit doubles with each further wait. Default
@@ -121,8 +124,8 @@ export interface ReconnectOptions {
    */
   readonly maxMs?: number;
   /**
-   * After this many failed attempts in a row, the connection is closed with the last error. 0: a lost connection is not opened
-   * again. Default: no limit.
+   * After this many failed attempts in a row, the connection is closed with the last error. 0: a lost connection is not
+   * opened again. Default: no limit.
    */
   readonly attempts?: number;
   /**
@@ -141,8 +144,8 @@ export interface SocketOptions {
   /** More headers for the HTTP request that opens the WebSocket, for example for a proxy. Default: none. */
   readonly headers?: Readonly<Record<string, string>>;
   /**
-   * The certificates of the authorities to trust for wss:, in PEM, in place of Node's own list. To trust more than that list,
-   * set NODE_EXTRA_CA_CERTS. Default: Node's own list.
+   * The certificates of the authorities to trust for wss:, in PEM, in place of Node's own list. To trust more than that
+   * list, set NODE_EXTRA_CA_CERTS. Default: Node's own list.
    */
   readonly ca?: string | Uint8Array;
   /** The client's certificate for wss:, in PEM. Default: none. */
@@ -151,7 +154,10 @@ export interface SocketOptions {
   readonly key?: string | Uint8Array;
   /** False accepts any certificate of the server, and so gives no protection from an attacker. Default true. */
   readonly rejectUnauthorized?: boolean;
-  /** An `http.Agent`, or an `https.Agent` for wss:, that opens the sockets, such as one for a proxy. Default: Node's own. */
+  /**
+   * An `http.Agent`, or an `https.Agent` for wss:, that opens the sockets, such as one for a proxy. Default: Node's
+   * own.
+   */
   readonly agent?: object;
 }
 
@@ -162,17 +168,17 @@ export interface OpenOptions extends SocketOptions {
   /** How long each attempt may take, in ms, 1 to 2,147,483,647. Default 10,000. */
   readonly connectTimeoutMs?: number;
   /**
-   * True keeps trying until the source answers, the signal is aborted, or `reconnect` ends the attempts. By default, an
-   * error that is not `retryable` ends them, too. connectAll() then opens although no host answers yet. Default false:
-   * one attempt.
+   * True keeps trying until the source answers, the signal is aborted, or `reconnect` ends the attempts. Without
+   * `reconnect.shouldRetry`, an error that is not `retryable` ends them, too. connectAll() then opens although no host
+   * answers yet. Default false: one attempt.
    */
   readonly waitForFirstConnection?: boolean;
   /** How a lost connection is opened again. By default, each member of this object has its default. */
   readonly reconnect?: ReconnectOptions;
   /**
-   * The token for a virstream server; sent only to ws: and wss: peers, in the first message. A function is called for each
-   * attempt to connect. If it throws, or has no token within `connectTimeoutMs`, the attempt fails with `unauthenticated`; this
-   * error is retryable. Default: none.
+   * The token for a virstream server; sent only to ws: and wss: peers, in the first message. A function is called for
+   * each attempt to connect. If the function throws, or gives no token within `connectTimeoutMs`, the attempt fails
+   * with `unauthenticated`; this error is retryable. Default: none.
    */
   readonly token?: string | (() => string | Promise<string>);
   /** How many bytes a virstream server may send ahead of the consumer, for each sweep and watch. Default 1 MiB. */
@@ -188,7 +194,7 @@ export type OpenDriver = (uri: string, options: OpenOptions) => Promise<Driver>;
  */
 export type ConnectionState = WatchState | "closed";
 
-/** A change of a connection's state. States and members may be added: ignore those that you do not know. */
+/** A change of a connection's state. Later versions may add states and members: ignore those that you do not know. */
 export interface ConnectionStatus {
   readonly state: ConnectionState;
   /**

@@ -1,6 +1,9 @@
 interface Chunk<T> {
   readonly items: T[] | readonly T[];
-  /** Undefined for a chunk to which `push` may still add single items. */
+  /**
+   * Called when the consumer is done with the chunk. Undefined for a chunk of single items, to which `push` may add
+   * more.
+   */
   readonly release: (() => void) | undefined;
 }
 

@@ -22,8 +22,8 @@ export interface ReconnectorOptions<Session> {
   /** Makes one attempt. Rejects with the reason if it fails. The signal is aborted when the reconnector is closed. */
   readonly open: (signal: AbortSignal) => Promise<Session>;
   /**
-   * Called for a session that still works when the reconnector is closed, to end the session. Default: not needed,
-   * because the owner of the session ends it.
+   * Called for a session that still works when the reconnector is closed, to end the session. Default: nothing is
+   * called, and the owner of the session ends it.
    */
   readonly release?: (session: Session, error: VirstreamError) => Promise<void>;
   /**
@@ -33,10 +33,13 @@ export interface ReconnectorOptions<Session> {
   readonly isPermanent?: (error: VirstreamError) => boolean;
   /** The program's options for attempts to connect. */
   readonly reconnect?: ReconnectOptions | undefined;
-  /** True if the first attempt after a loss is made without a wait. Only for a source that is not shared by many clients. */
+  /**
+   * True if the first attempt after a loss is made without a wait. Only for a source that is not shared by many
+   * clients.
+   */
   readonly retryAtOnce?: boolean;
   /**
-   * Calls back when the next attempt should not wait any longer, for example because the browser is online again.
+   * Calls `hint` when the next attempt should not wait any longer, for example because the browser is online again.
    * Returns a function that removes the callback.
    */
   readonly onHint?: (hint: () => void) => () => void;
@@ -78,7 +81,10 @@ export class Reconnector<Session> {
     return this.#session;
   }
 
-  /** The error of the last loss or the last failed attempt. Undefined while there is a session. */
+  /**
+   * The error of the last loss or the last failed attempt; `connect-timeout` until the first attempt has ended.
+   * Undefined while there is a session.
+   */
   get error(): VirstreamError | undefined {
     return this.#error;
   }
@@ -134,7 +140,7 @@ export class Reconnector<Session> {
     this.#start(false);
   }
 
-  /** Reports that a session is lost. Ignored unless it is the current session. */
+  /** Reports that a session is lost. Ignored unless `session` is the current session. */
   lost(error: VirstreamError, session: Session): void {
     if (session !== this.#session) return;
     this.#session = undefined;
@@ -294,7 +300,7 @@ const HEALTHY_MS = 30_000;
 /**
  * How long to wait before connecting again. The waits grow, so that a server that is down gets few attempts. Each wait
  * is random between 0 and its limit ("full jitter"), so that the clients of a server that comes back do not all connect
- * at the same time. It has no clock of its own.
+ * at the same time. Backoff has no clock of its own: its owner passes one.
  */
 export class Backoff {
   readonly #now: () => number;
@@ -326,7 +332,8 @@ export class Backoff {
 }
 
 /**
- * Resolves at the next change of the source's state, or when this many ms are over. Rejects with the signal's reason.
+ * Resolves at the next change of the source's state, or when this many ms are over. Rejects with the signal's reason
+ * when the signal is aborted.
  */
 export function nextStatus(
   source: Required<Pick<Driver, "onStatus">>,

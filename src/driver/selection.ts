@@ -183,8 +183,8 @@ const { active, inactive, running, paused, shutoff, other } = LIST_FILTERS;
 const OF_STATE = running | paused | shutoff | other;
 
 /**
- * The bits of the filters that a domain passes. If the domain runs and its record lacks the state, the domain may be in
- * any state of a running domain, so it passes all filters for these states.
+ * The bits of the filters that a domain passes. If the domain is active and its record lacks the state, the domain may
+ * be in any state of an active domain, so it passes all filters for these states.
  */
 function traitsOf({ domain, state, status }: DomainStatsRecord): number {
   if (status === "gone") return 0;

@@ -3,9 +3,9 @@ import { NIL_UUID } from "./uuid.ts";
 
 /**
  * A map with one value for each domain of each host. The key is the host and the uuid: while a domain migrates, two
- * hosts have it, and the map has a value for each of them. A domain that a query names and that no host has may lack a uuid: its key has the name
- * instead. The map has two levels, hosts and then domains, instead of keys that join both. So no joined key must be
- * built, and the host is looked up only if it differs from the host of the call before.
+ * hosts have it, and the map has a value for each of them. A domain that a query names and that no host has may lack a
+ * uuid: its key has the name instead. The map has two levels, hosts and then domains, instead of keys that join both.
+ * So a call builds no joined key, and looks up the host only if it differs from the host of the call before.
  */
 export class DomainMap<Value> {
   readonly #hosts = new Map<string, Map<string, Value>>();

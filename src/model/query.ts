@@ -65,7 +65,9 @@ export interface StatsQuery {
    * backslash that takes the next character literally. Upper and lower case differ. Not with `domains`. Default: all.
    */
   readonly names?: readonly string[];
-  /** Only domains of hosts whose name, or label, matches one of these patterns. Not with `domains`. Default: all hosts. */
+  /**
+   * Only domains of hosts whose name, or label, matches one of these patterns. Not with `domains`. Default: all hosts.
+   */
   readonly hosts?: readonly string[];
   /**
    * Only for a sweep of a recording: the records as they were at this time, in ms since 1970. If the time is after the

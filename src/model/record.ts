@@ -288,7 +288,8 @@ export interface SweepSummary {
 }
 
 /**
- * The most times that steadyTimeOf reads both clocks. It reads them again if the process paused between the readings.
+ * The most times that one call of steadyTimeOf reads both clocks. It reads them again if the process paused between the
+ * readings.
  */
 const READINGS = 5;
 

@@ -79,8 +79,8 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
   }
 
   /**
-   * The value of any key, or undefined: a key of a newer libvirt, a key of your own driver, or a key that is known only
-   * at run time.
+   * The value of any key: a key of a newer libvirt, a key of your own driver, or a key that is known only at run time.
+   * Undefined if the record lacks the key.
    */
   getUnknown(key: string): ParamValue | undefined {
     const position = this.schema.position(key);
@@ -161,8 +161,8 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
   }
 
   /**
-   * A plain object for JSON: integers as numbers while they are exact, as decimal text beyond 2^53. A double that is not a finite
-   * number is text, too: JSON has no number for it.
+   * A plain object for JSON: integers as numbers while they are exact, as decimal text beyond 2^53. A double that is
+   * not a finite number is text, too: JSON has no number for it.
    */
   toJSON(): Record<string, number | boolean | string> {
     const object: Record<string, number | boolean | string> = Object.create(null);

@@ -87,8 +87,8 @@ export interface SyncEvent {
 }
 
 /**
- * Sweeps that this watch did not deliver. The newest record of every domain that changed during these sweeps follows, and a
- * `gone` for every domain that left.
+ * Sweeps that this watch did not deliver. The newest record of every domain that changed during these sweeps follows,
+ * and a `gone` for every domain that left.
  */
 export interface GapEvent {
   readonly type: "gap";
@@ -135,7 +135,10 @@ export interface WatchSink {
   event(event: SyncEvent | GapEvent | StatusEvent): void;
   /** The source has no more events for now, so the sink can send the events that it has buffered. */
   flush(): void;
-  /** The watch has ended permanently; nothing is called after this. With `end-of-recording` it has ended without a failure. */
+  /**
+   * The watch has ended permanently; nothing is called after this. With `end-of-recording` it has ended without a
+   * failure.
+   */
   end(error: VirstreamError): void;
   /**
    * Resolves when the sink's consumers have taken all events up to now; undefined if they already have. A source

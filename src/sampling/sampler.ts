@@ -17,8 +17,8 @@ const RECORDS_PER_TURN = 2_048;
 
 /**
  * Sweeps one driver with one query for all feeds of that query, whatever their cadences: one sweep at a time, no more
- * often than the fastest feed asks for. It starts with the first feed. When the last feed is removed, it aborts the sweep
- * under way and stops.
+ * often than the fastest feed asks for. It starts with the first feed. When the last feed is removed, it aborts the
+ * sweep under way and stops.
  */
 export class Sampler {
   readonly #driver: Pick<Driver, "sweep">;

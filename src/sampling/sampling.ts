@@ -29,7 +29,7 @@ export type Enter = (begin: () => void) => () => void;
 /** A query that is watched. */
 export interface WatchedQuery {
   readonly query: Query;
-  /** The feeds of this query, by cadence. */
+  /** The feeds of this query, by the cadence as JSON. */
   readonly feeds: Map<string, Feed>;
   /** Undefined: the driver has its own watch, or no feed has begun yet. */
   sampler: Sampler | undefined;
@@ -47,7 +47,8 @@ interface OpenedFeed {
 /**
  * All watches of one driver. Equal watches share their work: there is one sampler for each query, and one feed for each
  * query and cadence. So the load on the hypervisor does not grow with the number of readers. Every reader of a feed
- * sees all domains of the feed. So a client that may see fewer domains has a driver and a Sampling of its own.
+ * sees all domains of the feed. So a client that is not allowed to see all of them has a driver and a Sampling of its
+ * own.
  */
 export class Sampling {
   readonly #driver: Source;

@@ -1,9 +1,9 @@
 /**
  * Decides when to sweep for several cadences together, and which of them take part in each sweep.
  *
- * - The fastest cadence sets the pace. Each of the other cadences takes part in the sweep that is nearest to its own due time.
- *   So the hypervisor is swept no more often than the fastest cadence asks for, and each cadence keeps its mean
- *   interval exactly.
+ * - The fastest cadence sets the pace. Each of the other cadences takes part in the sweep that is nearest to its own
+ *   due time. So the hypervisor is swept no more often than the fastest cadence asks for, and each cadence keeps its
+ *   mean interval exactly.
  * - Among equally fast cadences, only the first one sets the pace. Otherwise two cadences of 1 s that are offset by 500
  *   ms would cause two sweeps per second.
  * - Sweeps never overlap. A due time that passes while a sweep runs is skipped and counted, so that a hypervisor that

@@ -70,7 +70,7 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
   /**
    * @param select makes, from the events, the items that the consumer pulls
    * @param conflated called with the number of sweeps that the consumer skipped, each time that it catches up
-   * @param closed true if the program itself has closed the connection, so that the end is not a failure
+   * @param closed returns true if the program itself has closed the connection, so that the end is not a failure
    */
   constructor(
     feed: Feed,
