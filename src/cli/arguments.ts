@@ -24,9 +24,9 @@ export type TopArguments = Omit<ReturnType<typeof parseTop>, "query"> & { readon
 const FILTERS = Object.keys(LIST_FILTERS) as ListFilter[];
 
 /**
- * The shortest interval of `virstream watch`, in ms. People cannot read faster. A shorter interval is more often a
- * wrong unit than an intention, and it would keep a hypervisor busy. In the programming interface, the shortest
- * interval is MIN_INTERVAL_MS.
+ * The shortest interval that `virstream watch`, `top` and other commands accept, in ms. People cannot read a screen
+ * that changes faster. A shorter interval is more often a wrong unit than an intention, and it would keep a hypervisor
+ * busy. In the programming interface, the shortest interval is MIN_INTERVAL_MS.
  */
 export const LEAST_INTERVAL_MS = 250;
 
@@ -120,7 +120,7 @@ export function parseGet(args: readonly string[]) {
     ...credentials,
     query: { ...query, groups: groupsOf(groups, isTable ? table : undefined, isPage) },
     dialect: dialectOf(values.dialect),
-    /** The labels of the page that have texts of the domains' definitions, each as NAME=PATH. */
+    /** The labels that the page for Prometheus takes from texts in the domains' definitions, each as NAME=PATH. */
     metricsMetadata: values["metrics-metadata"] ?? [],
     metricsExtras: extrasOf(values["metrics-extra"], EXTRAS),
     table,
@@ -356,7 +356,7 @@ export function watchOptions({ interval, heartbeat, "on-change": onChange = fals
   } satisfies WatchOptions;
 }
 
-/** Refuses options for totals if rates are shown. */
+/** Refuses the options that go only with totals. Called if the user asked for rates. */
 function refuseTotals(format: string, raw: boolean): void {
   if (raw) throw new UsageError("--raw is about totals, and --rates shows rates in their place: choose one");
   if (format === "virsh" || format === "prometheus") {

@@ -32,8 +32,8 @@ export class LineDisplay {
   }
 
   /**
-   * Prints the events that it has taken. Resolves when the output has room for more. Until then the watch keeps only
-   * the newest records.
+   * Prints the text of the events that `take` got. Resolves when the output has room for more. Until then the watch
+   * keeps only the newest records.
    */
   async room(signal: AbortSignal): Promise<void> {
     const text = this.#text;

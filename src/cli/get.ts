@@ -31,13 +31,14 @@ import {
 import { ExitCode, INTERRUPTED } from "./usage.ts";
 
 /**
- * After the sweep, `get` may wait for the domains' definitions until the deadline has passed, and in any case for this
- * many ms. If the deadline itself is shorter than this, `get` may in any case wait for the length of the deadline.
+ * After the sweep, `get` waits for the domains' definitions, at most until the deadline, which runs from the start of
+ * the sweep. If less than this many ms are then left, `get` waits for up to this many ms, or for the length of the
+ * deadline if that is shorter.
  */
 const LAST_DEFINITIONS_MS = 1_000;
 /**
- * The deadline of a guest in the first of two sweeps, in ms. The first sweep only gives the counters with which the
- * second sweep is compared.
+ * The deadline of a guest in the first of two sweeps, in ms, unless --over is longer or --deadline is shorter. The
+ * first sweep only gives the counters with which the second sweep is compared, so it need not wait long for a guest.
  */
 const FIRST_DEADLINE_MS = 1_000;
 
@@ -141,7 +142,7 @@ export async function get(argv: readonly string[], signal: AbortSignal): Promise
         ? `${first.text}, in the first of two sweeps`
         : progress.text;
     if (signal.reason === INTERRUPTED) notify(`interrupted after ${reached}`);
-    // Also after a failure or an interrupt: the records that arrived are printed, and an array of JSON is closed.
+    // After a failure or an interrupt, too, this prints the records that have arrived, and closes an array of JSON.
     if (begun && (!signal.aborted || signal.reason === INTERRUPTED)) stdout.write(format.end(whole));
     identities?.close();
   }
@@ -169,9 +170,9 @@ function momentIn(moment: Moment, { recorded, uri }: Connection): number {
 const END_INTERVALS = 3;
 
 /**
- * The time of a recording's end. Undefined for other sources, and while a replay of the recording with `from=` is under
- * way. Without this time, two sweeps at the end of a recording would both get its last records, and there would be no
- * rates.
+ * The time of a recording's end. Undefined for other sources, for a `file:` URI with `from=`, and for a server whose
+ * replay of a recording is under way. Without this time, two sweeps at the end of a recording would both get its last
+ * records, and there would be no rates.
  */
 async function endOf(
   connection: Connection,
@@ -185,8 +186,8 @@ async function endOf(
   // Without rates, the records that the server has now are the right ones. Only tables need the time: they show how old
   // records are.
   if (ratesOverMs === undefined && format !== "table" && format !== "csv") return undefined;
-  // Only the times of the records show whether a server replays. Records of the group `state` are the smallest that
-  // have a time.
+  // Only the times of the records show whether a server's replay is still under way. Records of the group `state` are
+  // the smallest that have a time.
   const groups = permittedOf(["state"], connection.permittedGroups);
   const records = await connection.stats({ ...query, groups }, { signal }).toArray();
   const newest = records.reduce((most, { sampledAt }) => Math.max(most, sampledAt), 0);
@@ -194,8 +195,8 @@ async function endOf(
 }
 
 /**
- * Begins to read the domains' identities. If this fails, it reports the reason, but only if the user asked for more
- * than the default.
+ * Begins to read the domains' identities. If this fails, and the user gave --metrics-metadata or --metrics-extra, this
+ * function reports the reason.
  */
 async function openIdentities(connection: Connection, args: GetArguments): Promise<Identities> {
   const identities = new Identities(connection.driver, { metadata: args.metricsMetadata, extras: args.metricsExtras });
@@ -231,9 +232,9 @@ async function formatOf(
 }
 
 /**
- * Makes a sweep for the counters with which the next sweep is compared. Resolves with the time of the last answer, on
- * the steady clock. The time between the sweeps begins at that time, so a guest that does not answer delays the next
- * sweep only until this guest's deadline.
+ * Makes a sweep for the counters with which the next sweep is compared. Resolves with the time at which the last
+ * complete record arrived, on the steady clock. The time between the sweeps begins at that time, so a guest that does
+ * not answer delays the next sweep only until this guest's deadline.
  */
 async function firstSweep(
   connection: Connection,
@@ -276,7 +277,7 @@ function worstText({ troubled, slow }: GuestTable, connection: Connection, optio
 }
 
 const ERASE_LINE = "\r\u001b[K";
-/** The least time between two drawings, in ms. */
+/** The shortest time between two drawings of the progress line, in ms. */
 const REDRAW_MS = 100;
 
 /**
@@ -319,7 +320,7 @@ export class Progress {
     return this.#counts.ok < this.#seen || this.absent > 0;
   }
 
-  /** The number of records. */
+  /** How many records have arrived. */
   get seen(): number {
     return this.#seen;
   }

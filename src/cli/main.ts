@@ -87,8 +87,8 @@ function isCommand(name: string | undefined): name is Command {
 function failure(error: unknown, signal: AbortSignal, name: string | undefined): number {
   const { reason } = signal;
   if (reason === INTERRUPTED) return ExitCode.interrupted;
-  // A reader such as head closes the pipe when it has read enough, which is no failure. But a server must be able to
-  // print its URL.
+  // A reader such as head closes the pipe when it has read enough, which is no failure. For `serve` it is one, because
+  // a server must be able to print its URL.
   const cause: NodeJS.ErrnoException | undefined = reason?.cause;
   if (name !== "serve" && cause?.code === "EPIPE") return ExitCode.ok;
   if (error instanceof UsageError) {

@@ -3,8 +3,8 @@ import { invalid } from "../model/error.ts";
 import { durationText } from "./arguments.ts";
 
 /**
- * The interval of a watch, in ms: the interval that the user named. If the user named none, it is the default, or the
- * shortest interval that the servers accept if that is longer.
+ * The interval of a watch, in ms: the interval that the user named. If the user named none, it is the longer of two
+ * intervals: the default, and the shortest interval that the servers accept.
  *
  * @param option the option with which the user names the interval
  * @throws VirstreamError `invalid-argument` if the user named a shorter interval than the servers accept

@@ -166,8 +166,9 @@ async function readAuthorities(file: string): Promise<string> {
 /**
  * Opens the source that `get`, `watch` or `serve` reads.
  *
- * @param uri undefined: the default of the environment or of libvirt's configuration
- * @throws VirstreamError the errors of connect(); for a default without a socket, with the advice to try the simulated host
+ * @param uri undefined: the default URI, see defaultUri()
+ * @throws VirstreamError the errors of connect(); if the default URI's socket is missing, the message advises to try
+ *   the simulated host
  */
 export async function openSource(
   uri: string | undefined,
@@ -224,9 +225,9 @@ export function guestSources(connection: Connection, credentials: Credentials): 
 }
 
 /**
- * Opens sources as openSources() does. If no source can be reached, but may be reached later, this function still
- * resolves; the sources are then absent and are tried again. But it fails if there is neither a URI nor a socket,
- * because it does not know what to wait for.
+ * Opens sources as openSources() does. If `uris` names sources of which none can be reached now, but one may be reached
+ * later, this function still resolves; the sources are then absent and are tried again. If `uris` is empty and the
+ * default source cannot be reached, it fails, because it does not know which source to wait for.
  */
 export async function awaitSources(
   uris: readonly string[],

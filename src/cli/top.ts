@@ -65,8 +65,8 @@ export async function openScreen(args: TopArguments, signal: AbortSignal): Promi
 }
 
 /**
- * The least time between two updates of the screen, in ms. With several hosts, the sweep of each host ends at a time of
- * its own, so the table changes more often than once per interval.
+ * The shortest time between two updates of the screen that show new records, in ms. With several hosts, the sweep of
+ * each host ends at a time of its own, so the table changes more often than once per interval.
  */
 const LEAST_PAUSE_MS = 250;
 

@@ -5,7 +5,7 @@ export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** The reason of an abort by the user. */
+/** The reason of the abort signal after SIGINT or SIGTERM. */
 export const INTERRUPTED = new Error("interrupted");
 
 /** Exit codes of the command line. */

@@ -46,7 +46,9 @@ export function checkClose(options: CloseOptions): CloseOptions {
   return options;
 }
 
-/** A query without a list of domains, for calls that take the list as a separate argument. */
+/**
+ * A query without a list of domains, for calls that cover all domains, or that take the list as a separate argument.
+ */
 export type GroupQuery = Omit<StatsQuery, "domains">;
 
 /** The query of a batch call that returns rates in place of records. The call then sweeps twice. */

@@ -43,7 +43,7 @@ export async function readConfiguration(
   sockets: SocketPlace,
   place: ConfigurationPlace,
 ): Promise<Configuration | undefined> {
-  // On most machines /var/run is a link to /run.
+  // On most machines /var/run is a link to /run, so both names mean the same folder.
   const folder = dirname(socket).replace(/^\/var(?=\/run\/)/, "");
   const own = folder === sockets.userFolder;
   if (!own && !sockets.systemFolders.includes(folder)) return undefined;

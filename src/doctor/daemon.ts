@@ -12,7 +12,9 @@ import { ANSWER_MS, isSilence, type TimeLimit } from "./time-limit.ts";
 /** A daemon's description of itself. */
 export interface DaemonFacts {
   readonly hypervisor: HypervisorFacts;
-  /** True if both ends of a connection notice when the other end has died. */
+  /**
+   * True if the daemon sends keepalive messages, by which each end of a connection notices that the other end has died.
+   */
   readonly keepalive: boolean;
   /** True if the daemon sends an event when a domain starts or stops. */
   readonly events: boolean;

@@ -67,7 +67,7 @@ export class Examiner {
   /**
    * Makes a diagnosis. On a libvirt host, it collects evidence first.
    *
-   * @param refusal why the virstream server that has the guest did not examine it; undefined: there is no reason
+   * @param refusal why the virstream server that has the guest did not examine it; undefined: the server gave no reason
    */
   async #diagnose(
     uri: string,

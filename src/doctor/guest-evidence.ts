@@ -49,8 +49,8 @@ const MAX_DISKS = 4;
  *
  * @param state the guest's state, from its record
  * @param slowDisks the names of its disks that are slow
- * @param calls the unanswered calls of earlier examinations. While one of these calls is for this guest, no further
- *   call is made that may have to wait for the guest
+ * @param calls the unanswered calls of earlier examinations. If one of these calls is for this guest, or too many of
+ *   them are unanswered, no further call is made that may have to wait for the guest
  * @throws the signal's reason, when it is aborted
  */
 export async function collectEvidence(

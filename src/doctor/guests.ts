@@ -57,8 +57,8 @@ export async function listRunning(client: RpcClient, timeLimit: TimeLimit): Prom
 }
 
 /**
- * Finds a domain that does not run; undefined when there is none. This is the last step of an examination, so it may
- * take all of the remaining time.
+ * Finds a domain that does not run; undefined when there is none. This search belongs to the last step of an
+ * examination, so it may take all of the remaining time.
  */
 export async function findShutOff(client: RpcClient, timeLimit: TimeLimit): Promise<RemoteDomain | undefined> {
   const domains = await timeLimit.wait(
@@ -128,7 +128,7 @@ function isBusy({ state, forMs }: ControlInfo): boolean {
   return (state === ControlState.occupied || state === ControlState.job) && forMs >= BUSY_MS;
 }
 
-/** All bits of the mask. No libvirt has 32 groups, so libvirt always refuses to enforce them. */
+/** All bits of a mask of groups. No libvirt has 32 groups, so libvirt always refuses to enforce them. */
 const EVERY_BIT = 0xffffffff;
 
 /**

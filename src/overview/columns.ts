@@ -83,7 +83,7 @@ export const IDENTITY: readonly Column[] = [
 
 const OPTIONAL = { rank: 20, optional: true } as const;
 
-/** Further columns that tables can have. The last column says why a record is incomplete. */
+/** Further columns that tables can have. The column `why` says why a record is incomplete, or why the guest is slow. */
 export const EXTRA: readonly Column[] = [
   textColumn("state", "STATE", { ...OPTIONAL, width: 9, group: "state" }, ({ row }) => row.record.state?.state),
   textColumn("reason", "REASON", { ...OPTIONAL, width: 12, group: "state" }, ({ row }) => row.record.state?.reason),

@@ -9,7 +9,7 @@ export function meanSteal({ vcpus }: DomainRates): number | undefined {
   return known.length === 0 ? undefined : total(known) / known.length;
 }
 
-/** The amount of memory that memoryText() writes, in bytes, without the mark. */
+/** The amount of memory that memoryText() writes, in bytes, without the mark `~` or `≤`. */
 export function memoryInUse({ record, memory }: DomainRates): number | undefined {
   return record.domain.id < 0 ? undefined : (memory.usedBytes ?? memory.rssBytes ?? memory.assignedBytes);
 }

@@ -87,7 +87,7 @@ export class GuestList {
   readonly #slowAfterMs: number;
   readonly #memory = new Map<string, Memory>();
   readonly #slow = new Map<string, SlowMemory>();
-  /** By the key of the guest. The newest is last. */
+  /** The newest incident of each guest, by the guest's key. The newest of all is last. */
   readonly #incidents = new Map<string, Incident>();
   #guests: GuestLine[] = [];
   #hosts: HostLine[] = [];
@@ -99,8 +99,8 @@ export class GuestList {
 
   /**
    * @param now a clock in ms
-   * @param slowAfterMs how long a guest must have been slow before the list shows it as slow, in ms; 0 for a list of a
-   *   single sweep
+   * @param slowAfterMs how long a guest must have been slow before the list shows it as slow, in ms; 0: at once, for a
+   *   list that is printed
    */
   constructor(now: () => number, slowAfterMs: number = SLOW_AFTER_MS) {
     this.#now = now;

@@ -28,8 +28,8 @@ export class LatestDiagnosis<Guest> {
   }
 
   /**
-   * The diagnosis of a guest by its key; undefined if there is none yet. Begins a new examination when the last one is
-   * too old.
+   * The diagnosis of a guest by its key; undefined if there is none yet. Begins an examination if the guest has none
+   * yet, or if its last one is too old.
    */
   of(key: string, guest: Guest): Diagnosis | undefined {
     const known = this.#last?.key === key ? this.#last : undefined;
@@ -56,8 +56,8 @@ export class LatestDiagnosis<Guest> {
     const result = await this.#explain(guest, running.signal).catch(() => undefined);
     if (result !== undefined) last.result = result;
     this.#running = undefined;
-    // Also called after a cancelled examination. The caller then asks again, and so the examination of the guest that
-    // is on the screen now can begin.
+    // `onChange` is called after a cancelled examination, too. The caller then asks again, and so the examination of
+    // the guest that is on the screen now can begin.
     this.#onChange();
   }
 }

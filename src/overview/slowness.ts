@@ -7,8 +7,8 @@ import { meanSteal } from "./figure.ts";
  */
 const STEAL_PERCENT = 10;
 /**
- * A disk is slow when a request takes at least this long on average, in ms. A hard disk that is not overloaded takes
- * about 10.
+ * A disk is slow when its reads, its writes or its flushes take at least this long on average, in ms. A hard disk that
+ * is not overloaded takes about 10.
  */
 const SLOW_MS = 50;
 

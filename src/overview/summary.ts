@@ -17,7 +17,10 @@ export interface SummaryPart {
  */
 const NAMED_HOSTS = 4;
 
-/** The parts of the summary, in their order. A figure that is zero or not known has no part. */
+/**
+ * The parts of the summary, in their order. There is no part about absent hosts, troubles or slow guests if there are
+ * none, and no part about CPU or memory if the figure is not known.
+ */
 export function summaryOf({ hosts, absent, guests, troubles, slow, ...of }: Totals): SummaryPart[] {
   const parts: SummaryPart[] = [];
   const add = (name: string, text: string, bad = false): void => void parts.push({ name, text, bad });

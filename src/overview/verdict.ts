@@ -38,7 +38,7 @@ export function verdictOf(record: DomainStatsRecord, sinceMs: number): Verdict {
   if (reason === "denied") return { words: "DENIED", bad: true, kind: "denied" };
   if (status === "failed") return { words: "ERROR", bad: true, kind: "failed" };
   if (status === "gone") return { words: "NO GUEST", bad: true, kind: "failed" };
-  // This hypervisor never has the missing statistics. So the guest is well.
+  // With the reason `unsupported`, the hypervisor never has the missing statistics. So the guest is well.
   if (reason === "unsupported") return { words: stateWord(state), bad: false };
   return { words: "PARTIAL", bad: true, kind: "incomplete" };
 }
@@ -72,7 +72,7 @@ export function trouble({ state }: DomainStatsRecord): string | undefined {
 
 /**
  * The details that the verdict leaves out: why a record is incomplete, and what it lacks, e.g. `partial (timeout)
- * without block`; undefined if the record is complete.
+ * without block`. If the record is complete: the trouble that the state shows, or undefined.
  */
 export function whyOf(record: DomainStatsRecord): string | undefined {
   const { status, reason, missing, error } = record;

@@ -110,7 +110,8 @@ class Page {
       let connection: Connection;
       try {
         connection = await this.#access.open(({ message }) => {
-          // Also called after a connection is lost, but then the connection's status already reports the loss.
+          // This callback also runs after a connection is lost, but then the connection's status already reports the
+          // loss.
           if (this.#connection === undefined) this.#notice.show("amber", "Connecting", message);
         });
       } catch (error) {
@@ -262,7 +263,7 @@ class Page {
     this.#table.focus();
   }
 
-  /** Shows the view of the address, which Back or a link has changed. */
+  /** Shows what the page's address says, after Back or a link has changed the address. */
   #restore(): void {
     const { at } = this.#view;
     this.#view = readView();

@@ -3,7 +3,7 @@ import { type GuestLine, type Line, nameOf } from "../overview/line.ts";
 import { printable } from "../overview/words.ts";
 import { element, setText } from "./element.ts";
 
-/** How many problems the panel names. The table has all guests in trouble at its top. */
+/** The panel names at most this many problems. The table has all guests in trouble at its top. */
 const NAMED = 5;
 /** Of several new problems, this many are read out, and then the number of the others. */
 const ANNOUNCED = 3;
@@ -30,7 +30,7 @@ export class Problems {
     this.element.hidden = true;
   }
 
-  /** Shows all lines in trouble, in their order, and the guests that are only slow. */
+  /** Shows the first NAMED problems: the lines in trouble, in their order, and then the guests that are only slow. */
   show(trouble: readonly Line[], slow: readonly GuestLine[]): void {
     const lines = [...trouble, ...slow];
     this.element.hidden = lines.length === 0;

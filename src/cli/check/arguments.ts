@@ -5,9 +5,11 @@ import { misused } from "../misused-option.ts";
 import { UsageError } from "../usage.ts";
 import { Range } from "./range.ts";
 
-/** The metrics that have thresholds, with their units in performance data. */
+/**
+ * The metrics for which the user can set thresholds, each with its unit in the performance data of the printed line.
+ */
 export const METRICS = { stuck: "s", cpu: "%", steal: "%", latency: "ms", memory: "%" } as const;
-/** The name of a metric that has thresholds. */
+/** The name of a metric for which the user can set thresholds. */
 export type Metric = keyof typeof METRICS;
 
 /** The ranges that -w and -c set for a metric. */
@@ -29,7 +31,7 @@ export const CHECK_OPTIONS = {
 } as const;
 
 /**
- * Each -w and each -c applies to the metric option before it. If no metric option is before it, it applies to `stuck`.
+ * Each -w and each -c applies to the last metric option before it, or to `stuck` if there is no such option.
  *
  * @throws UsageError
  */

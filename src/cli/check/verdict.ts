@@ -5,12 +5,12 @@ import { trouble } from "../../overview/verdict.ts";
 import { printable } from "../format/text.ts";
 import { METRICS, type Metric, type Thresholds } from "./arguments.ts";
 
-/** The exit codes of a plugin. */
+/** The exit codes of a plugin for Nagios. */
 export const STATUS = { ok: 0, warning: 1, critical: 2, unknown: 3 } as const;
 /** The name of an exit code. */
 export type Status = keyof typeof STATUS;
 
-/** The line names at most this many problems. */
+/** The line that the plugin prints names at most this many problems. */
 const NAMED = 5;
 
 /** Two samples of all guests, from two sweeps. */
@@ -33,7 +33,10 @@ export interface Verdict {
   readonly line: string;
 }
 
-/** The line of a plugin. Line breaks and `|` in the text are replaced, because `|` begins the performance data. */
+/**
+ * Makes the line that the plugin prints. Line breaks and `|` in the text are replaced, because `|` begins the
+ * performance data.
+ */
 export function lineOf(status: Status, text: string, data = ""): string {
   const safe = printable(text.replaceAll(/\s*\n\s*/g, " ")).replaceAll("|", "¦");
   return `VIRSTREAM ${status.toUpperCase()} - ${safe}${data === "" ? "" : ` | ${data}`}`;
@@ -86,9 +89,10 @@ export function verdictOf({ before, after, absent }: Samples, thresholds: Readon
 }
 
 /**
- * How long a guest has had no complete record, according to the two samples, in seconds. 0 if its record is complete,
- * or if another job holds the guest in the second sample only. A guest that is busy in both samples counts as stuck,
- * because it may be frozen, and the call of an earlier check may hold its job.
+ * How long a guest has been stuck, according to the two samples, in seconds; 0 if it is not stuck. A guest is stuck if
+ * isStuck() is true for its record in the second sample. A guest that is busy with another job in the second sample is
+ * stuck only if it was busy or stuck in the first sample, too: it may be frozen, and the call of an earlier check may
+ * hold its job.
  */
 function stuckSecondsOf(record: DomainStatsRecord, before: DomainStatsRecord | undefined): number {
   const isLasting = before !== undefined && (isStuck(before) || before.reason === "busy");

@@ -14,7 +14,10 @@ import { alert, jsonText, pad, printable } from "./text.ts";
 
 type OtherEvent = Exclude<WatchEvent, { type: "record" }>;
 
-/** Turns records and events into text as they come. It prints nothing itself; a text may be empty. */
+/**
+ * Turns records and events into text as they come. It prints nothing itself: its methods return the text, which may be
+ * empty.
+ */
 export abstract class Format {
   /**
    * True if the format has a text for every event. If false, notices on stderr report gaps, states, and domains that
@@ -27,7 +30,10 @@ export abstract class Format {
     return "";
   }
 
-  /** Takes a record of the first of two sweeps, which is not printed, with those rates that need no earlier record. */
+  /**
+   * Takes a record of the first of two sweeps, with those rates that need no earlier record. A table prints this record
+   * only if the second sweep stops before its first record.
+   */
   before(_record: DomainStatsRecord, _rates: DomainRates): void {}
 
   /** @param rates the rates of the record, if the user asked for rates */
@@ -102,8 +108,8 @@ export function createFormat(
 }
 
 /**
- * A table without an end, in columns of fixed width. Each record is a line as soon as it arrives. A comment and an
- * empty line end each sweep. The sweeps of several hosts run side by side, so their lines are mixed.
+ * A table without an end, in columns of fixed width. Each record is a line as soon as it arrives. A line that begins
+ * with `#`, and an empty line, end each sweep. The sweeps of several hosts run side by side, so their lines are mixed.
  */
 class LineTable extends Format {
   readonly #columns: readonly Column[];
@@ -209,7 +215,7 @@ class VirshWatchFormat extends VirshText {
 
   record(record: DomainStatsRecord): string {
     const { host, uuid } = record.domain;
-    // A sweep may be interrupted and start again: the newer of two records counts.
+    // A sweep may be interrupted and start again. Of two records of a domain, the newer one counts.
     entryOf(this.#sweeps, host, () => new Map()).set(uuid, record);
     return "";
   }
@@ -288,7 +294,7 @@ class JsonFormat extends Format {
 
 function eventText(event: OtherEvent): string {
   const { type, error, ...members } = { error: undefined, ...event };
-  // An unknown member is null, so that every event of a type has the same members.
+  // A member without a value is null, so that every event of a type has the same members.
   const known = Object.entries(members).map(([name, value]) => [name, value ?? null]);
   return jsonText({ event: type, ...Object.fromEntries(known), ...(error && { error }) });
 }
@@ -323,5 +329,5 @@ function jsonValue(value: ParamValue): string {
   return typeof value === "number" && !Number.isFinite(value) ? `"${value}"` : String(value);
 }
 
-/** The keys as JSON text with their colons. Records of one schema share them. */
+/** The keys of a schema as JSON text, each with its colon. All records with this schema share the array. */
 const jsonKeys = perObject((schema: Schema) => schema.keys.map((key) => `${jsonText(key)}:`));

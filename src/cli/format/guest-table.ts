@@ -20,7 +20,9 @@ export interface GuestTableLook {
   readonly groups: number;
   /** The kind of device that has a line of its own; undefined: each guest has one line. */
   readonly per: Device | undefined;
-  /** The column that orders the guests in trouble, and separately the other guests; undefined: the column of names. */
+  /**
+   * The column that orders guests with equally bad trouble, and guests without trouble; undefined: the column of names.
+   */
   readonly sort: Column | undefined;
   readonly reverse: boolean;
   /** True if the guests are of several hosts. */
@@ -30,8 +32,8 @@ export interface GuestTableLook {
 }
 
 /**
- * All guests of one sweep, or of two sweeps with the rates between them. Guests in trouble come first, the worst at the
- * top. The table is printed at the end. After an interrupt, it has the guests whose records have arrived.
+ * A table of all guests of one sweep, or of two sweeps with the rates between them. Guests in trouble come first, the
+ * worst at the top. The table is printed at the end. After an interrupt, it has the guests whose records have arrived.
  */
 export abstract class GuestTable extends Format {
   readonly #look: GuestTableLook;
@@ -70,7 +72,7 @@ export abstract class GuestTable extends Format {
   }
 
   override end(whole = true): string {
-    // A completed sweep has every guest that exists, so no guest of the first sweep is missing.
+    // A completed sweep has every guest that still exists, so the table needs no rows of the first sweep.
     if (whole) this.#before = new Map();
     return this.text();
   }
@@ -121,7 +123,7 @@ export abstract class GuestTable extends Format {
   }
 }
 
-/** The form of a table. */
+/** The width and the colours of a TextTable. */
 export interface TextLook {
   /** The width of the terminal in cells; undefined if the output is no terminal: the table then has all columns. */
   readonly cells: number | undefined;
@@ -130,7 +132,7 @@ export interface TextLook {
 
 /**
  * A table for people, as wide as its texts need. On a terminal, the least important columns are left out until the rest
- * fits. Other outputs have no space in a status, so that programs can split the lines at spaces.
+ * fits. For other outputs, a status has `-` in place of each space, so that programs can split the lines at spaces.
  */
 export class TextTable extends GuestTable {
   readonly #look: TextLook;

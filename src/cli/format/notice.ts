@@ -146,7 +146,7 @@ export function sweepText({ tick, host, summary, overrun }: SyncEvent, recorded 
   return `sweep ${tick}${time}: ${whose} in ${(tookMs / 1_000).toFixed(2)} s${notWhole(summary)}${leftOut}`;
 }
 
-/** The incomplete records of a sweep, e.g. `, 2 partial, 1 gone`. */
+/** The numbers of a sweep's incomplete records, as the end of a text, e.g. `, 2 partial, 1 gone`. */
 export function notWhole(counts: Readonly<Record<"partial" | "failed" | "gone", number>>): string {
   return (["partial", "failed", "gone"] as const)
     .filter((status) => counts[status] > 0)

@@ -11,8 +11,8 @@ import { Format } from "./format.ts";
 
 /**
  * A page for Prometheus, which node_exporter's textfile collector can read. Each family of metrics occurs once on the
- * page, with all domains, so the page comes at the end. An interrupted or failed sweep has no page, because missing
- * domains would look as if they had left.
+ * page, with all domains, so the page is printed at the end of the sweep. An interrupted or failed sweep has no page,
+ * because domains without a record would look like domains that no longer exist.
  */
 export class PrometheusFormat extends Format {
   readonly #connection: Pick<Connection, "host" | "driver">;

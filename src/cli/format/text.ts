@@ -28,8 +28,8 @@ export function withSwitches(message: string): string {
 }
 
 /**
- * A value as JSON text, in which every character of CONTROL is escaped. JSON itself escapes only the characters below
- * U+0020.
+ * A value as JSON text, in which every character that matches CONTROL is escaped. JSON itself escapes only the
+ * characters below U+0020.
  *
  * @param space as in JSON.stringify
  */
@@ -37,7 +37,7 @@ export function jsonText(value: unknown, space?: number): string {
   return escaped(JSON.stringify(value, undefined, space));
 }
 
-/** Escapes the characters of CONTROL in JSON text. Line breaks stay, because they may stand between values. */
+/** Escapes the characters that match CONTROL in JSON text. Line breaks stay, because they may stand between values. */
 export function escaped(json: string): string {
   return json.replaceAll(CONTROL, (character) =>
     character === "\n" ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,

@@ -5,7 +5,7 @@ import { jsonText, printable } from "../format/text.ts";
 import { ExitCode } from "../usage.ts";
 import { parseInfo } from "./arguments.ts";
 
-/** How many gaps and damaged places the text names. */
+/** The text names at most this many gaps, and at most this many damaged places. */
 const NAMED = 10;
 const LABEL_WIDTH = 12;
 

@@ -41,7 +41,7 @@ export const LOG_FORMATS = ["text", "json"] as const;
 const METRICS_PORT = 9_177;
 /** The default interval of the watch from which the page for Prometheus is made, in ms. */
 const METRICS_INTERVAL_MS = 5_000;
-/** The shortest time for which NATS can be asked to keep something, in ms. */
+/** The shortest time of --nats-max-age and --nats-retain, in ms. */
 const LEAST_AGE_MS = 1_000;
 
 /** The shortest interval of `--otlp-interval`, in ms. */
@@ -145,9 +145,12 @@ export function parseServe(args: readonly string[]) {
     metrics: page,
     metricsIntervalMs: metricsIntervalMs ?? METRICS_INTERVAL_MS,
     dialect: dialectOf(values.dialect),
-    /** The labels of the page that have texts of the domains' definitions, each as NAME=PATH. */
+    /** The labels that the page for Prometheus takes from texts in the domains' definitions, each as NAME=PATH. */
     metricsMetadata: values["metrics-metadata"] ?? [],
-    /** The groups of statistics on the page, and the patterns for the names of its domains; undefined: all. */
+    /**
+     * The groups of statistics on the page for Prometheus, and the patterns for the names of its domains; undefined:
+     * all.
+     */
     metricsGroups:
       values["metrics-groups"] === undefined
         ? undefined
@@ -163,7 +166,7 @@ export function parseServe(args: readonly string[]) {
     /** The file with the certificates of the authorities to trust for the virstream servers among the URIs. */
     caFile: values.ca,
     requireSource: values["require-source"] ?? false,
-    /** The file that has tokens by their hashes, and says what each token may read. */
+    /** The file that has the hashes of tokens, and says what each token may read. */
     tokensFile: values.tokens,
     allowAnyone: values["allow-anyone"] ?? false,
     allowPlain: values["allow-plain"] ?? false,
@@ -203,7 +206,10 @@ export function parseServe(args: readonly string[]) {
   };
 }
 
-/** The permissions of a file, in octal. A number in a TOML file is decimal, so this function refuses it. */
+/**
+ * Parses the permissions of a file: four octal digits that begin with 0. A number in a TOML file is decimal and has no
+ * 0 at its beginning, so this function refuses it.
+ */
 function modeOf(text: string): number {
   if (/^0[0-7]{3}$/.test(text)) return Number.parseInt(text, 8);
   throw new UsageError(`--socket-mode takes the four digits of permissions, as "0660", not ${JSON.stringify(text)}`);

@@ -5,7 +5,8 @@ export interface LineForm {
   /** True: text for people. False: JSON. */
   readonly isText: boolean;
   /**
-   * True if lines begin with a priority for systemd's journal. Such lines have no time, because the journal adds it.
+   * True if lines begin with a priority for systemd's journal. Lines of text then have no time, because the journal
+   * adds it.
    */
   readonly inJournal: boolean;
 }

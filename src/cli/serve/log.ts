@@ -45,7 +45,7 @@ export type ServeEvent = keyof typeof SERVE_EVENTS;
 
 /** The most bytes that wait in memory when the reader of stderr has stopped reading. Beyond this, lines are dropped. */
 const MAX_UNREAD = 1_048_576;
-/** How long `end` waits for that reader, in ms. */
+/** How long `end` waits for the reader of stderr, in ms. */
 const LAST_WAIT_MS = 1_000;
 
 /** The output for lines. It is stderr, whose writes to pipes and sockets never block. */
@@ -100,7 +100,10 @@ export class ServeLog {
     this.say(event, `${message} [${code}]${after}`, { ...fields, code });
   }
 
-  /** Ends the log. Waits a short time until all lines are written. Returns false if the reader took too long. */
+  /**
+   * Ends the log. Waits until all lines are written, but no longer than LAST_WAIT_MS. Resolves with false if the reader
+   * of stderr took longer.
+   */
   async end(): Promise<boolean> {
     process.off("uncaughtExceptionMonitor", this.#crashed);
     if (this.#output.writableLength === 0) return true;

@@ -89,7 +89,7 @@ export async function startPush(
   return push;
 }
 
-/** The headers of a file, one per line. */
+/** Reads headers from a file, which has one `NAME: VALUE` per line. */
 export async function readHeaders(file: string, warn?: Warn): Promise<Record<string, string>> {
   const lines = (await readText("file of headers", file, warn)).split(/\r?\n/).filter((line) => line.trim() !== "");
   return Object.fromEntries(

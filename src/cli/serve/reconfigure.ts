@@ -9,7 +9,10 @@ import { type Configuration, LIMITS, SOURCES } from "./config-file.ts";
 import type { ServeLog } from "./log.ts";
 import type { Secrets } from "./secrets.ts";
 
-/** The keys that name files. At a reload, new values of these keys take effect, and the files are read again. */
+/**
+ * The keys of a configuration file that name other files. At a reload, new values of these keys take effect, and the
+ * files are read again.
+ */
 const FILES = ["tokens", "token-file", "tls-cert", "tls-key", "tls-client-ca"];
 const ORIGIN = "origin";
 /**

@@ -8,7 +8,7 @@ import type { ServeLog } from "./log.ts";
 
 /** What error messages call the file of `--tls-client-ca`. */
 const CLIENT_CA = "file of clients' authorities";
-/** The name of the token of `--token-file` in the list, which also has the tokens of `--tokens`. */
+/** The name of the token of `--token-file` in the list of tokens. The list also has the tokens of `--tokens`. */
 const MAIN = "token-file";
 
 /** The secrets that servers read from files: certificates and tokens. SIGHUP makes the servers read the files again. */
@@ -60,7 +60,7 @@ export class Secrets {
 
   /**
    * Reads the files again at each SIGHUP. Clients whose tokens were revoked or have other rights now are disconnected.
-   * If a file is not valid, nothing changes. Returns a function that ends the reloading.
+   * If a file is not valid, its earlier content stays in force. Returns a function that ends the reloading.
    *
    * @param around called at each reload with the function that reloads the files; `around` must call this function
    * @param first called before the files are read
@@ -122,7 +122,9 @@ async function attempt(log: ServeLog, reload: () => Promise<void>, otherwise: st
   }
 }
 
-/** The tokens; undefined if there are none, so that every client may read everything. */
+/**
+ * The tokens; undefined if neither a token nor a file of tokens is configured. Every client may then read everything.
+ */
 async function tokensOf({ tokenFile, tokensFile }: ServeArguments, warn?: Warn): Promise<TokenList | undefined> {
   const main = await readToken(tokenFile, process.env, warn);
   const { entries } = tokensFile === undefined ? new TokenList([]) : await readTokens(tokensFile, warn);

@@ -125,7 +125,7 @@ async function checkSources({ args, placeOf }: Configuration): Promise<void> {
   }
 }
 
-/** Checks the addresses and the tokens. @throws UsageError */
+/** Checks the origins, the trusted proxies, and the options of each place to listen at. @throws UsageError */
 function checkPlaces({ args, limits, placeOf }: Configuration, secrets: Secrets): void {
   const check = (key: string, work: () => unknown): void => {
     try {
@@ -239,7 +239,8 @@ async function run(configuration: Configuration, reread: Reread, signal: AbortSi
   const sweeps = servers.reduce((sum, each) => sum + each.sweeps, 0);
   const draining = sweeps === 0 ? "" : `, when ${sweeps} sweeps of clients under way have ended, or in ten seconds`;
   log.say("stopping", `stopping${draining}`, { sweeps });
-  // Another signal ends the process at once.
+  // A second signal of the same kind (SIGINT or SIGTERM) ends the process at once, because each has a handler only
+  // once.
   await Promise.all(servers.map((each) => each.close({ drain: true })));
   stopReload();
   if (signal.reason !== INTERRUPTED) throw signal.reason;

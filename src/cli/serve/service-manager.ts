@@ -25,8 +25,8 @@ export class ServiceManager {
   }
 
   /**
-   * Reports that the process serves, so services that wait for it may start. From now on, systemd restarts the process
-   * if it hangs.
+   * Reports that the process serves, so services that wait for it may start. If the service has a watchdog, systemd
+   * restarts the process from now on when it hangs.
    */
   ready(status: string): void {
     this.#say("READY=1", `STATUS=${status}`);

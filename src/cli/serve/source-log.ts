@@ -7,7 +7,7 @@ import { sourceText } from "../format/notice.ts";
 import type { ServeEvent, ServeLog } from "./log.ts";
 import { Outage } from "./outage.ts";
 
-/** How often the server's health is checked for the log, in ms. */
+/** The time between two checks of the server's health for the log, in ms. */
 const HEALTH_CHECK_MS = 1_000;
 
 /** Logs which hosts are absent at first, and then each change of a host's state. */
@@ -41,7 +41,10 @@ export async function logStatus(connection: Connection, log: ServeLog): Promise<
   await connection.status.forEach(say);
 }
 
-/** Logs when hosts stop sending statistics although they are connected, and when they send them again. */
+/**
+ * Logs when hosts stop sending statistics although they are connected, and when they send them again. Returns a
+ * function that ends this.
+ */
 export function logHealth(server: VirstreamServer, connection: Connection, log: ServeLog): () => void {
   const outage = new Outage();
   let before = server.health().sourcesAbsent;

@@ -3,7 +3,7 @@ import { fitColumns } from "../../overview/fitting.ts";
 import type { Line } from "../../overview/line.ts";
 import { pad, shorten, width } from "../format/text.ts";
 
-/** The least and the greatest width of the column of names. */
+/** The least and the greatest width of the column of names, in cells. */
 const NAME_WIDTHS = { least: 12, most: 40 };
 
 /**

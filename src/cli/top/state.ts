@@ -30,7 +30,7 @@ export interface Key {
   readonly shift?: boolean | undefined;
 }
 
-/** The state at the start. */
+/** The choices before the user has pressed any key. */
 export function initialState(intervalMs: number): ScreenState {
   return {
     ...{ sort: "cpu", ascending: false, filter: "", selected: undefined, page: "list", raw: false, scroll: 0 },

@@ -38,8 +38,8 @@ export class TableRow {
   }
 
   /**
-   * The rates up to this record; an unknown rate is undefined. The row computes all of them when you first read
-   * `rates`.
+   * The rates from the domain's earlier record to this record; an unknown rate is undefined. The row computes all of
+   * them when you first read `rates`.
    */
   get rates(): DomainRates {
     if (this.#rates instanceof FreshRates) this.#rates = this.#rates.plain();
@@ -105,8 +105,8 @@ interface Entry {
 }
 
 /**
- * The rows of a table, which the events of a feed keep up to date. It has no timer, and cannot fall behind, because it
- * keeps only the newest row of each domain, and the keys of the rows that have changed since the last tick.
+ * The rows of a table, which the events of a feed keep up to date. This object has no timer, and cannot fall behind,
+ * because it keeps only the newest row of each domain, and the keys of the rows that have changed since the last tick.
  */
 export class TableRows implements WatchSink {
   readonly #options: RowsOptions;

@@ -58,7 +58,7 @@ export class Chart {
     if (this.#lines.size > 0 && width > 0) this.#plot = new uPlot(this.#describe(width), this.#data(), this.#place);
   }
 
-  /** Adapts to the present width. */
+  /** Adapts the drawing to the present width of the chart's element. */
   resize(): void {
     const width = this.#place.clientWidth;
     if (this.#plot === undefined) this.restyle();

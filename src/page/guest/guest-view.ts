@@ -146,7 +146,7 @@ export class GuestView {
   /**
    * Takes samples that are older than the newest record, for the charts.
    *
-   * @param jumped true if the charts have samples of another time, which are then dropped
+   * @param jumped true if these samples do not continue those of the charts; the charts then drop their samples
    */
   fill(samples: readonly DomainRates[], jumped: boolean): void {
     if (jumped) {
@@ -172,7 +172,7 @@ export class GuestView {
     this.element.classList.toggle("old", isOld(row, this.intervalMs));
     const wrong = (verdict.bad || slow !== undefined) && !gone;
     if (!wrong) this.#diagnosis.hide();
-    // Shows the short text until the server's diagnosis is there, or if there is none.
+    // Shows the short text for as long as there is no diagnosis from the server.
     this.#trouble.hidden = !wrong || this.#diagnosis.show(row.key, domain);
     setText(this.#trouble.firstChild!, wrong ? matterText({ row, verdict }) : "");
     setText(this.#command, wrong ? whyCommand({ row }, this.#sourceOf(domain.host)) : "");

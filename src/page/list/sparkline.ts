@@ -4,7 +4,7 @@ export const SAMPLES = 60;
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 20;
 
-/** A line of a guest's CPU over its last samples, without axes. The cell beside it has the numbers. */
+/** A line of a guest's CPU over its last samples, without axes. The cell beside it has the newest value as a number. */
 export class Sparkline {
   readonly element = document.createElementNS(SVG, "svg");
   readonly #path = document.createElementNS(SVG, "path");

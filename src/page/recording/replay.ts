@@ -8,7 +8,10 @@ import { TimeBar } from "./time-bar.ts";
 
 /** While the replay plays, it shows another moment after this many ms of real time. */
 const TICK_MS = 1_000;
-/** How often the replay checks whether the recording has grown, in ms. */
+/**
+ * The time between two checks whether the recording has grown, in ms. While the replay plays at the recording's end, it
+ * checks at each tick.
+ */
 const GROWTH_MS = 5_000;
 
 /** Functions of the page that a replay calls: they show moments, and say what is on the screen. */
@@ -21,7 +24,7 @@ export interface ReplayEvents {
   readonly onList: (moment: Moment, jumped: boolean) => Promise<void>;
   /**
    * @param samples the new samples; the last sample is the newest, and belongs to `row`
-   * @param jumped true if the charts have samples of another time
+   * @param jumped true if these samples do not continue those of the charts
    */
   readonly onGuest: (row: TableRow, samples: readonly DomainRates[], jumped: boolean) => void;
   /** The user or the replay has moved to another moment. */
