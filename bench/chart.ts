@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from "node:fs";
 
-/** A row of the tables in docs/performance.md. `times`: how many times less virstream takes than its peer. */
+/** A row of the tables in docs/performance.md. `times`: the peer's figure divided by virstream's. */
 interface Bar {
   readonly part: string;
   readonly what: string;
@@ -11,7 +11,7 @@ interface Bar {
 
 const PAGE = new URL("../docs/performance.md", import.meta.url);
 const CHART = new URL("../docs/performance.svg", import.meta.url);
-/** Rows with a smaller factor are not drawn; docs/performance.md has all rows. */
+/** Rows whose `times` is smaller are not drawn; docs/performance.md has all rows. */
 const LEAST_TIMES = 2;
 
 const WIDTH = 960;

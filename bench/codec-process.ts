@@ -8,7 +8,7 @@ import { ServerClock } from "../src/wire/server-clock.ts";
 import { answerCalls, cpuMicros } from "./calls.ts";
 import { plainRecord, simulatedRecords } from "./records.ts";
 
-/** How a record becomes bytes. */
+/** How a record becomes bytes. `by N`: in messages of at most N records. */
 export type Codec = "v1" | "v1 by 1" | "v1 by 4" | "v1 by 16" | "json" | "msgpackr";
 
 /** The figures of one codec, per record. */
@@ -82,7 +82,10 @@ const contenders: Record<Codec, () => Promise<Contender>> = {
   },
 };
 
-/** Full rows in messages of 64 KiB, as in a sweep, on a connection that already has the schema. */
+/**
+ * Full rows in messages of 64 KiB, as in a sweep, or of at most `perMessage` records, on a connection that already has
+ * the schema.
+ */
 async function ours(perMessage = Number.POSITIVE_INFINITY): Promise<Contender> {
   const records = await simulatedRecords(RECORDS);
   const profile = profileOf("virstream.v1");

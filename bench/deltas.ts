@@ -16,14 +16,14 @@ interface Figures {
   readonly micros: number;
   readonly serverMicros: number;
   readonly clientMicros: number;
-  /** Bytes of messages per record; 0 for the peers. */
+  /** Bytes of messages per record; 0 for the peers, of which they are not measured. */
   readonly bytes: number;
 }
 
 /**
  * A watch of 512 domains from one process to another over loopback. In each tick a third of each record's 79 parameters
  * changes. It measures the whole path: compare, encode, send, receive, decode, make records, and pass them to an
- * application. The peers are the same records as full rows of single sweeps, and as JSON objects, one per message. Each
+ * application. The peers send the same records as full rows of single sweeps, and as JSON objects, one per message. Each
  * contender runs in fresh processes, with the same warm-up.
  */
 export const benchDeltas: Benchmark = async ({ rounds = 5 } = {}) => {

@@ -8,7 +8,7 @@ const CONSUMPTIONS = ["callback", "observable", "for-await", "forEach", "chunks"
 /**
  * The cost of passing one record to the application, for each way to consume a stream, against a loop over the
  * chunks that calls a callback. Each run has three million records in prepared chunks of 128, in a fresh process. `for await`
- * costs a promise per record; the target limits its ratio to the loop.
+ * costs a promise per record. The targets limit the ratios of `observable` and `for-await` to the loop.
  */
 export const benchHandoff: Benchmark = async ({ rounds = 9 } = {}) => {
   const measured = await pairedRounds("handoff", CONSUMPTIONS, rounds, async (consumption) => {

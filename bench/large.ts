@@ -41,14 +41,14 @@ interface Figures extends LargeFigures {
 }
 
 /**
- * Sweeps of a simulated host over WebSocket that are too large for one answer. It measures the time of the first
+ * Sweeps of a simulated host over WebSocket that are too large for one answer. It measures the time until the first
  * record, and the memory of both processes. The peer sends one answer with all records in virstream's encoding, so that
- * only the streaming is compared. There is no warm-up: each sweep is the first sweep of a fresh server and a fresh
- * client. A short-lived tool makes such a sweep, and a peak of memory would include the warm-up.
+ * only the streaming is compared. There is no warm-up: each run begins with the first sweep of a fresh server and a
+ * fresh client. A short-lived tool makes such a sweep, and a peak of memory would include the warm-up.
  *
- * A stream that keeps no records needs as much memory for a million domains as for a thousand. So memory is compared with that of
- * the same stream with 1,000 domains: with one sweep, and with a thousand sweeps, after which V8's space for young objects
- * has grown as far as in one sweep of a million.
+ * A stream that keeps no records should need no more memory for a million domains than for a thousand. So memory is
+ * compared with that of the same stream with 1,000 domains: with one sweep, and with a thousand sweeps, after which
+ * V8's space for young objects has grown as far as in one sweep of a million.
  */
 export const benchLarge: Benchmark = async ({ rounds = 5 } = {}) => {
   const measured = await pairedRounds("large", Object.keys(CASES) as Case[], rounds, measure);

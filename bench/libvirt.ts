@@ -26,9 +26,9 @@ interface SweepTimes {
 
 /**
  * Measures a sweep of 40 QEMU guests on an open connection, in this process and over WebSocket from a process with
- * `virstream serve`. The peer is libvirt's own bulk call, by its Python binding, on an open connection to the same daemon. The
- * figures are medians of the total time and of the time to the first record, from alternating rounds. It needs the lab, and
- * returns no rows if the machine lacks something.
+ * `virstream serve`. The peer is libvirt's own bulk call, by its Python binding, on an open connection to the same
+ * daemon. The figures are medians of the total time and of the time to the first record, from alternating rounds. It
+ * needs the lab of test/lab/ (libvirtd, QEMU and more), and returns no rows if the machine lacks a part of it.
  */
 export const benchLibvirt: Benchmark = async ({ rounds = ROUNDS } = {}) => {
   const missing = [...labRequirements, "python3-libvirt" as const].map(requirement).filter(({ met }) => !met);
@@ -43,8 +43,8 @@ export const benchLibvirt: Benchmark = async ({ rounds = ROUNDS } = {}) => {
 };
 
 /**
- * libvirt's own test driver answers for a domain in microseconds, so this measurement shows the cost of a call and of a
- * record.
+ * libvirt's own test driver answers for a domain in microseconds, without QEMU. So most of the measured time is the cost
+ * of the calls and of making the records.
  */
 async function measureMany(rounds: number): Promise<BenchRow[]> {
   console.error(`libvirt: starting ${MANY} domains of the test driver`);
@@ -185,7 +185,7 @@ class BulkCaller implements AsyncDisposable {
     return caller;
   }
 
-  /** How long one bulk call took, in ms. */
+  /** Makes one bulk call. Resolves with its duration, in ms. */
   async call(): Promise<number> {
     this.#child.stdin.write("\n");
     const { value } = await this.#lines.next();

@@ -42,7 +42,7 @@ const calls = {
   async measure(form: Form): Promise<RecordFigures> {
     return form === "ours" ? measureOurs() : measureJson();
   },
-  /** Memory of a record, with its domain, that came over a connection, in bytes. */
+  /** The memory that a record from a server takes in its client, together with the record's domain, in bytes. */
   async remote(url: string): Promise<number> {
     await using connection = await connect(url);
     // Warm-up: the memory of code and schemas must not count as a part of a record.

@@ -12,8 +12,8 @@ export interface BenchRow {
 /** The options of a benchmark. */
 export interface BenchOptions {
   /**
-   * The number of paired rounds. Each round measures every contender once. The default of a benchmark takes one or two
-   * minutes.
+   * The number of paired rounds. Each round measures every contender once. With its default number of rounds, a
+   * benchmark takes one or two minutes.
    */
   readonly rounds?: number;
 }

@@ -13,7 +13,7 @@ import { simulatedHost } from "./records.ts";
 export type Keeper = "table" | "naive" | "meter";
 
 const DOMAINS = 10_000;
-/** The rows that a page shows. */
+/** How many rows a page shows. */
 const TOP = 20;
 const START_MS = 1_790_000_000_000;
 const WARM_UP = 8;

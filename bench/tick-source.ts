@@ -51,7 +51,7 @@ function preparedTicks(): DomainStatsRecord[][] {
   return ticks;
 }
 
-/** The parameters of a record, of which exactly a third has changed. */
+/** The parameters of a domain's next record, of which exactly CHANGING differ from those of the record before. */
 function changing(before: TypedParams, sampled: TypedParams): TypedParams {
   const { schema } = before;
   const doubles = before.doubles.slice();
@@ -84,7 +84,7 @@ export class TickingDriver implements Driver {
   #allowed = AHEAD;
   #wake: (() => void) | undefined;
 
-  /** The client has received this number of further ticks. */
+  /** Tells the driver that the client has received this number of further ticks. */
   confirm(ticks: number): void {
     this.#allowed += ticks;
     this.#wake?.();

@@ -5,8 +5,9 @@ import { profileOf } from "../src/wire/profile.ts";
 import { connectPlain, HIGH_WATER, listenPlain } from "./plain-socket.ts";
 
 /**
- * Sends the bytes of virstream's messages, prepared before the measurement, through a WebSocket of the same library. The client
- * only counts them. Nothing is encoded, decoded or checked, so no protocol over WebSocket can be faster on this machine.
+ * Sends the bytes of virstream's messages, prepared before the measurement, through a WebSocket of the same library.
+ * The client receives and ignores them. Nothing is encoded, decoded or checked, so no protocol over WebSocket can be
+ * faster on this machine.
  */
 export async function servePipe(records: readonly DomainStatsRecord[]): Promise<number> {
   const profile = profileOf("virstream.v1");

@@ -4,11 +4,11 @@ import { Domain, DomainStatsRecord } from "../src/model/record.ts";
 import { simulatedRecords } from "./records.ts";
 
 /**
- * The number of prepared domains, which streams repeat. They are too many for a processor's cache: if they fitted into
- * it, that would favour a codec.
+ * The number of prepared domains, which streams repeat. They are too many for a processor's cache, so no codec seems
+ * fast only because its data is in the cache.
  */
 const PREPARED = 2_048;
-/** How many records the simulated host passes on at a time. */
+/** How many records PreparedDriver passes on at a time. */
 const CHUNK = 256;
 
 /** The prepared records in chunks, repeated until `count` records were yielded. */
@@ -30,10 +30,10 @@ export function inChunks<T>(items: readonly T[], size: number): T[][] {
   return chunks;
 }
 
-/** The records of all contenders. */
+/** The prepared records, which are the same for all contenders. */
 export const wireRecords = (): Promise<DomainStatsRecord[]> => simulatedRecords(PREPARED);
 
-/** The same record, but of a domain of another host, because a sweep has only one record of each domain. */
+/** The same record, but of a domain of another host, because a sweep may have only one record of each domain. */
 function onHost(
   host: string,
   { domain, params, status, sampledAt, steadyAt, tookMs, index }: DomainStatsRecord,
@@ -50,7 +50,7 @@ export class PreparedDriver implements Driver {
   readonly uri = "prepared:///";
   readonly hypervisor = "prepared";
   readonly host = "prepared";
-  /** How many records the next sweeps have. */
+  /** How many records each of the next sweeps has. */
   domains = 0;
   #chunks: readonly (readonly DomainStatsRecord[])[] = [];
 

@@ -34,8 +34,8 @@ export interface WireFigures {
  * client, making records with their domains. The peers decode to plain objects and check nothing.
  *
  * gRPC runs in three variants (see GrpcCodec): with exact 64-bit values, as virstream promises; with floats, from
- * prepared messages; and tuned by hand. The target is for the first. The other two do not keep the promise of exact
- * values. They show how much of the difference between virstream and gRPC comes from this promise.
+ * prepared messages; and tuned by hand. Of these, only the exact variant has a target. The other two do not keep the
+ * promise of exact values. They show how much of the difference between virstream and gRPC comes from this promise.
  */
 export const benchWire: Benchmark = async ({ rounds = 7 } = {}) => {
   const measured = await pairedRounds("wire", TRANSPORTS, rounds, measureWire);

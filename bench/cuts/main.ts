@@ -10,8 +10,9 @@ import { OUTAGES } from "./outage.ts";
 
 /**
  * `npm run bench:cuts -- [--quick]`: stops the server or cuts the network of watches for 1, 10 and 60 s, and measures
- * how they resume. All kinds of outages run at the same time, each with its own server and all options at their defaults: 200
- * domains, once a second. It prints the table to stdout as Markdown, and progress to stderr. It needs root and iproute2.
+ * how they resume. All kinds of outages run at the same time. Each has its own server of 200 domains, which is watched
+ * once a second, with all options at their defaults. It prints the table to stdout as Markdown, and progress to stderr.
+ * It needs root and iproute2.
  */
 
 /** The number of watches per outage. Back-off is random, so several watches are needed for a typical figure. */
@@ -74,7 +75,7 @@ async function measure(what: string, lastingMs: number): Promise<void> {
 
 /**
  * Compares the number of sweeps that were due by the clock with the number of sweeps that were delivered, left out or
- * in gaps.
+ * in gaps. Returns a sentence if they differ.
  */
 function unaccounted(ledger: TickLedger, serving: boolean): string[] {
   const { firstSync, lastSync, syncs, skipped, overruns, unknownGaps } = ledger;

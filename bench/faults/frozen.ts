@@ -8,7 +8,10 @@ import { askPeers } from "./peers.ts";
 
 const DEADLINE_MS = 2_000;
 const MOST = 1.3;
-/** The number of sweeps without a frozen guest before each freeze. Their median is what the round is compared with. */
+/**
+ * How many sweeps each round makes before it freezes guests. The later sweeps of the round are compared with the median
+ * time of these sweeps.
+ */
 const HEALTHY = 3;
 
 interface Round {

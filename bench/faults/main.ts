@@ -7,9 +7,9 @@ import type { FaultBench } from "./fault.ts";
 import { faultLine, faultsHead } from "./table.ts";
 
 /**
- * `npm run bench:faults -- [--quick] [--only NAME]`: makes guests and daemons fail, and measures sweeps of virstream and of the
- * tools that people use today. It prints the table to stdout as Markdown, and progress to stderr. It needs the lab and
- * python3-libvirt.
+ * `npm run bench:faults -- [--quick] [--only NAME]`: makes guests and daemons fail, and measures sweeps of virstream
+ * and of the tools that people use today. It prints the table to stdout as Markdown, and progress to stderr. It needs
+ * the lab of test/lab/ and python3-libvirt.
  */
 
 const FAULTS: Record<string, () => Promise<FaultBench>> = {

@@ -4,13 +4,13 @@ import { createGuest, type Guest } from "../../test/lab/guest.ts";
 import type { Libvirtd } from "../../test/lab/libvirtd.ts";
 import { SlowDisk } from "../../test/lab/slow-disk.ts";
 
-/** Something that really goes wrong on a host. */
+/** A fault that the benchmark causes on a real host, such as a full disk. */
 export interface Incident {
   readonly title: string;
   /**
    * Makes the incident happen to one guest.
    *
-   * @param small a file system of 1 MiB
+   * @param small the folder at which a file system of 1 MiB is mounted
    */
   begin(libvirtd: Libvirtd, small: string): Promise<Trouble>;
   /** What a screen must say, and the command that it must name beside `virstream why`. */

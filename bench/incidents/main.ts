@@ -10,9 +10,10 @@ import { INCIDENTS } from "./incident.ts";
 import { type Screen, Screens } from "./screens.ts";
 
 /**
- * `npm run bench:incidents -- [--only WORD]`: makes six things go wrong on a real host, and looks at each with `virstream top`, `get`,
- * `why` and the live page, as a user would. It prints, as Markdown, what each screen says and after how many seconds; it fails if a
- * screen does not name the cause and what helps within a minute. It needs the lab, tmux and Chromium.
+ * `npm run bench:incidents -- [--only WORD]`: makes six things go wrong on a real host, and looks at each with
+ * `virstream top`, `get`, `why` and the live page, as a user would. It prints, as Markdown, what each screen says and
+ * after how many seconds; it fails if a screen does not name the cause and what helps within a minute. It needs the lab
+ * of test/lab/, tmux and Chromium.
  */
 async function main(): Promise<void> {
   const { values } = parseArgs({ options: { only: { type: "string" } } });

@@ -74,7 +74,7 @@ export class Screens implements AsyncDisposable {
     ];
   }
 
-  /** What the commands say that print and end: `get`, and `why` without and with a server. */
+  /** The output of the commands that end by themselves: `get`, and `why` without and with a server. */
   async #commands(
     guest: string,
     uri: string,

@@ -7,9 +7,9 @@ import { labRequirements, mustHave } from "../../test/lab/requirement.ts";
 import { formatMs } from "../faults/fault.ts";
 
 /**
- * `npm run bench:kills -- [--kills N] [--servers N] [--seed N] [--libvirt]`: kills servers with SIGKILL at random moments while clients
- * of every kind read from them, and starts them again at once. It prints the figures to stdout as Markdown. With `--libvirt` the servers
- * read five guests of a real libvirtd; that needs the lab.
+ * `npm run bench:kills -- [--kills N] [--servers N] [--seed N] [--libvirt]`: kills servers with SIGKILL at random
+ * moments while clients of every kind read from them, and starts them again at once. It prints the figures to stdout as
+ * Markdown. With `--libvirt` the servers read five guests of a real libvirtd; that needs the lab of test/lab/.
  */
 
 const SIMULATED = 50;

@@ -18,7 +18,7 @@ export interface Report {
 export class Member {
   readonly #child;
   readonly #report: Promise<Report>;
-  /** Of a reader, by host: when the newest sweep that the reader had began. */
+  /** If the process is a reader: for each host, the start of the newest sweep that it has, in ms since 1970. */
   newest: Readonly<Record<string, number>> = {};
 
   constructor(program: "publishers" | "reader", args: readonly string[]) {

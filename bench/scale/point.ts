@@ -15,14 +15,15 @@ export interface Subscribers {
 /** One load that is measured. */
 export interface Point {
   readonly name: string;
-  /** 0: the measured process has the simulated host itself, instead of reading others. */
+  /** How many servers, of one host each, the measured server reads. 0: it has the simulated host itself. */
   readonly hosts: number;
+  /** The number of domains of all hosts together. */
   readonly domains: number;
   /** The devices of a domain, as in the URI of the simulated host. Default: 2 of each. */
   readonly shape?: string;
   readonly subscribers: Subscribers;
   /**
-   * How many requests of /metrics are made in each measurement. The listener that answers them has a watch with an
+   * How many requests for /metrics are made in each measurement. The listener that answers them has a watch with an
    * interval of 5 s.
    */
   readonly scrapes?: number;
