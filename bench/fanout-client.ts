@@ -58,8 +58,8 @@ const calls = {
     });
   },
   /**
-   * The ends of sweeps received so far: the number of the subscriber that has received most, and the sum over all
-   * subscribers.
+   * How many ends of sweeps have been received so far. `ticks`: the count of the subscriber that has received most;
+   * `together`: the sum of the counts of all subscribers.
    */
   async arrived(): Promise<{ ticks: number; together: number }> {
     return { ticks: Math.max(...syncs), together: syncs.reduce((sum, count) => sum + count, 0) };

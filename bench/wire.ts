@@ -30,8 +30,8 @@ export interface WireFigures {
  * that the figures do not include the cost of making them. Server and client are fresh processes in each round, and run
  * such sweeps for three seconds as a warm-up.
  *
- * virstream does everything that a real sweep does: coalescing, credit, tally, checks of each value, and, in the
- * client, making records with their domains. The peers decode to plain objects and check nothing.
+ * virstream does everything that a real sweep does: it groups records into messages, keeps to the client's credit, counts
+ * the records by status, checks each value, and, in the client, makes records with their domains. The peers decode to plain objects and check nothing.
  *
  * gRPC runs in three variants (see GrpcCodec): with exact 64-bit values, as virstream promises; with floats, from
  * prepared messages; and tuned by hand. Of these, only the exact variant has a target. The other two do not keep the

@@ -15,8 +15,8 @@ interface Watched {
   /** The hosts that have reported the domain as missing since the aggregate itself last reported it as missing. */
   readonly again: Set<Member>;
   /**
-   * The domain in the aggregate's last record that says that no host has it. Undefined before such a record, and once a
-   * host has the domain.
+   * The domain in the aggregate's last record that says that no host has it. Undefined until there is such a record, and
+   * again as soon as a host has the domain.
    */
   missing: Domain | undefined;
 }

@@ -9,8 +9,9 @@ const JOB_WAIT_MS = 60_000;
 const MAX_UNANSWERED = 4;
 
 /**
- * Remembers each call that may wait for a guest, until the call is answered. So examinations do not accumulate such
- * calls.
+ * Remembers each call that may wait for a guest until it is answered, for JOB_WAIT_MS at most. `mayAsk` refuses a
+ * second call to the same guest, and more than MAX_UNANSWERED calls in all. So repeated examinations do not accumulate
+ * such calls.
  */
 export class UnansweredCalls {
   /** By the guest's uuid: when the call was made, on the steady clock in ms. */

@@ -298,7 +298,8 @@ let difference = Number.NaN;
 
 /**
  * Converts a recent wall time to this process's steady clock, in whole ms. Each call reads both clocks. The function
- * keeps the old difference between the clocks while the new one differs only by rounding. So the time between two
+ * keeps the difference between the clocks that it read before, unless it now reads another one that rounding does not
+ * explain. So the time between two
  * samples is the same on both clocks, unless the wall clock was set between them.
  *
  * @param wall in ms since 1970

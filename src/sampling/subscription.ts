@@ -201,7 +201,7 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
           knew.set(event.domain, { domain: event.domain, record: undefined });
         }
       } else if (event.type === "record") {
-        // The dropped record was newer than the consumer's record of the domain.
+        // The consumer never got this record, so the record that it had is not the domain's newest any more; see Known.
         const known = knew.get(event.record.domain);
         if (known !== undefined) known.record = undefined;
       } else {

@@ -173,7 +173,7 @@ describe("the JSON formats", () => {
 });
 
 describe("an error inside an event", () => {
-  it("keeps its message in JSON, as that of a host that is absent from a sweep", () => {
+  it("keeps its message in JSON, for example the error of a host that is absent from a sweep", () => {
     const error = new VirstreamError("connection-refused", "nothing listens");
     const summary = { domains: 0, ok: 0, partial: 0, failed: 0, gone: 0, startedAt: 1, tookMs: 1 };
     const sync = {

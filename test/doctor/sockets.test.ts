@@ -77,7 +77,7 @@ describe("The sockets", () => {
     ]);
   });
 
-  it("are reported not to be sockets where a file or a folder is at their path", async () => {
+  it("are unusable when a plain file or a folder is at the path, and the doctor says that it is not a socket", async () => {
     await writeFile(join(folder, "run/plain"), "");
     for (const path of [join(folder, "run/plain"), folder]) {
       const uri = parseLibvirtUri(`qemu:///system?socket=${path}`);

@@ -115,7 +115,7 @@ function stateProblem(record: DomainStatsRecord, isStuck: boolean): Problem | un
   const failed = trouble(record);
   if (failed !== undefined) return { status: "critical", text: failed };
   if (reason === "busy" && !isStuck) return { status: "warning", text: "busy with another job" };
-  return reason === "denied" ? { status: "warning", text: "may not be read" } : undefined;
+  return reason === "denied" ? { status: "warning", text: "no permission to read it" } : undefined;
 }
 
 /**

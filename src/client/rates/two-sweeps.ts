@@ -66,8 +66,9 @@ const MOST_INTERVALS = 60;
  * because a sweep with a guest that hangs takes longer. The times in the records cannot show how far apart the sweeps
  * are, because the clocks of hosts differ.
  *
- * @param now the state at the moment
- * @param sweep reads the state at another moment
+ * @param now the recording's records at the time `at`
+ * @param sweep reads the recording's records at another time
+ * @param at the time for which the rates are computed, in ms since 1970
  * @param overMs the least time between the two states, in ms
  */
 export async function recordsBefore(

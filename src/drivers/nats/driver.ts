@@ -166,8 +166,8 @@ export class NatsDriver implements Driver {
     const { connection, deletions } = this.#session;
     const stopped = this.#follower?.stop();
     this.#changed({ state: "closed", error: closedError(this.uri) });
-    // Without an orderly end, unanswered requests would keep their timers, and the server would keep the JetStream
-    // consumers of this driver.
+    // Waits for the answers to the requests that delete this driver's JetStream consumers. If the connection were closed
+    // at once, the timers of these requests would continue, and the server would keep the consumers.
     const orderly = async (): Promise<void> => {
       await stopped;
       await Promise.all(deletions);

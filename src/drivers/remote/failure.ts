@@ -27,7 +27,7 @@ const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string, advice?
   [CLOSE_CODES.overloaded]: ["limit-exceeded", "it has too many clients"],
 };
 
-/** The possible causes, for an error's message. Browsers do not tell a page why a WebSocket did not open. */
+/** What may help when a WebSocket did not open, for the error's message. Browsers do not tell a page the cause. */
 const BROWSER_CAUSES =
   'browsers do not say why. Start a server there ("virstream serve --listen HOST:PORT"), admit this page by its option origins, ' +
   "and allow it in the page's Content-Security-Policy (connect-src). With wss:, open it with https: to see its certificate";

@@ -42,7 +42,7 @@ export class Row {
     this.size++;
   }
 
-  /** Writes a text. The array that `Schema.row` has made already contains the text's position in the list of texts. */
+  /** Writes a text. `Schema.row` has already written the text's position in the list of texts to the row's array. */
   text(name: string, value: string): void {
     if (this.#schema === undefined) this.#declare(name, ParamType.string);
     this.#texts.push(value);

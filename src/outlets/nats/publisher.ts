@@ -159,7 +159,8 @@ export class NatsPublisher implements AsyncDisposable {
       nats,
       address.uri,
       ({ state, error }) => this.#changed(state, error),
-      // If an administrator has created the bucket, it is no failure that this client may not create it.
+      // While the bucket and the stream are being created, errors that the server sends are not failures. If this client
+      // lacks the permission to create them, it uses those that an administrator has created.
       (error) => this.#creating === undefined && this.#fail(error),
     );
   }

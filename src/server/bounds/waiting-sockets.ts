@@ -33,7 +33,7 @@ export class WaitingSockets {
    * Adds a socket. A socket that is already here keeps its place, but gets a new key: behind a proxy, only the request
    * shows the client's address.
    *
-   * @param peer shows the address of the socket's client: its connection or its request
+   * @param peer the client's connection, or its request once this has come: either shows the client's address
    */
   add(socket: Duplex, peer: Peer): void {
     const key = this.#addresses.limitKeyOf(peer);

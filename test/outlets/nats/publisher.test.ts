@@ -51,6 +51,22 @@ describeWith(["nats-server"], "A host that is published to NATS", () => {
     expect(foreign.publisher.figures.saved).toBe(0);
   });
 
+  it("is in each sweep of a reader, although its state is replaced while the reader reads the states of all hosts", async () => {
+    await using nats = await NatsServer.start();
+    const uris = Array.from({ length: 20 }, (_, i) => `test:///default?domains=2&host=hv${i}`);
+    await using hosts = await connectAll(uris);
+    await using publisher = await publish(hosts, { url: nats.url, intervalMs: 100 });
+    await until(() => publisher.figures.saved >= uris.length);
+    await using connection = await connect(nats.url);
+    const before = publisher.figures.saved;
+    // Each of these sweeps reads the bucket again.
+    while (publisher.figures.saved < before + 20 * uris.length) {
+      const records = await connection.getAllDomainStats({ groups: ["state"] });
+      expect(new Set(records.map(({ domain }) => domain.host)).size).toBe(uris.length);
+      expect(records).toHaveLength(2 * uris.length);
+    }
+  });
+
   it("needs JetStream, and says how the server gets it", async () => {
     await using nats = await NatsServer.start({ jetstream: false });
     await using host = await connect("test:///default?domains=1");

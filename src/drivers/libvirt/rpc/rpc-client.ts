@@ -47,8 +47,8 @@ interface Pending {
  * The daemon is not trusted. A message that breaks the protocol ends the connection with `protocol-error`, and so does
  * an answer to a call that was never made. The client keeps each call until it is answered, so an answer without a call
  * means that the two sides disagree on which calls are in flight. Admission needs them to agree on this. Events are
- * recognised by their type and never by their serial, because libvirtd sends them with serial 1. Events of other
- * programs are dropped.
+ * recognised by their type and never by their serial, because libvirtd sends them with serial 1. libvirt's RPC is
+ * divided into programs (numbered sets of procedures). Events of any program but `remote` and `keepalive` are dropped.
  */
 export class RpcClient {
   /** Called once, when the connection has ended in any way, before the calls in flight are rejected. */
