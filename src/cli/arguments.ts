@@ -386,7 +386,9 @@ export function choices<Name extends string>(option: string, text: string, names
 /** The URI of a command that takes at most one URI. */
 export function single([uri, other]: readonly string[]): string | undefined {
   if (other !== undefined)
-    throw new UsageError(`one URI at a time: what is ${JSON.stringify(other)}? --domain names a domain`);
+    throw new UsageError(
+      `one URI at a time, and ${JSON.stringify(other)} is one more: top and get read several, and serve joins them`,
+    );
   return uri;
 }
 

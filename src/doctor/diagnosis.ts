@@ -1,5 +1,6 @@
 import type { DomainRates } from "../client/rates.ts";
 import { ControlState, isMonitorBroken } from "../drivers/libvirt/rpc/procedures.ts";
+import type { VirstreamError } from "../model/error.ts";
 import type { TypedParams } from "../model/params.ts";
 import type { DomainIdentity, DomainStatsRecord } from "../model/record.ts";
 import { isTrouble, type StateWords } from "../model/state.ts";
@@ -75,9 +76,20 @@ export function diagnose(it: Case): Diagnosis {
   return { domain, ...found, evidence, ...(records !== undefined && { records }) };
 }
 
-/** The diagnosis of a guest that does not exist. */
-export function noGuest(domain: DomainIdentity): Diagnosis {
-  return { domain, wrong: true, summary: `There is no guest ${domain.name || domain.uuid}.`, evidence: [], remedy: [] };
+/**
+ * The diagnosis of a guest that does not exist.
+ *
+ * @param unreachable the error of a host that cannot be reached and may have the guest, if there is such a host
+ */
+export function noGuest(domain: DomainIdentity, unreachable?: VirstreamError): Diagnosis {
+  const where = unreachable === undefined ? "" : " on the hosts that can be reached";
+  return {
+    domain,
+    wrong: true,
+    summary: `There is no guest ${domain.name || domain.uuid}${where}.`,
+    evidence: unreachable === undefined ? [] : [`${unreachable.message} [${unreachable.code}]`],
+    remedy: [],
+  };
 }
 
 /** Looks at the QEMU process first: if the kernel does not run it, this explains everything else. */

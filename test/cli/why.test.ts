@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { rootCertificates } from "node:tls";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import { connect } from "../../src/index.ts";
+import { connect, connectAll } from "../../src/index.ts";
 import { type Diagnosis, serve } from "../../src/server/index.ts";
 import { mustRun } from "../lab/command.ts";
 import { createFailedGuests } from "../lab/failed-guests.ts";
@@ -177,6 +177,19 @@ describe("virstream why, without libvirt", () => {
       expect([code, stdout]).toEqual([0, expect.stringContaining(`its server does not say more: ${reason}\n`)]);
       expect(stdout).not.toContain("itself can say more");
     }
+  });
+
+  it("names the host that cannot be reached and may have the guest, if no other host has it, and exits with 3", async () => {
+    await using other = await connect("test:///default?domains=3&host=hv2");
+    const away = await serve(other, { port: 0 });
+    await away.close();
+    await using both = await connectAll(["test:///default?domains=3&host=hv1", away.url]);
+    await using server = await serve(both, { port: 0 });
+    const { stdout, code } = await virstream(["why", "nosuch", server.url]);
+    expect(code).toBe(3);
+    expect(stdout).toMatch(
+      /^There is no guest nosuch on the hosts that can be reached\.\n {2}evidence +ws:.*\[connection-lost\]\n$/,
+    );
   });
 
   it("needs the name of a guest", async () => {
