@@ -72,7 +72,7 @@ export function estimate(costs: Costs, { hosts, domains, intervalS, subscribers 
   return [`${round(micros / 10_000)} %`, bytes(memory), bits(received), bits(sent)];
 }
 
-/** Returns the text of a document, with the estimates in its tables computed anew from these costs. */
+/** Returns the text of a document in which the estimates of the tables are computed from these costs. */
 export function withEstimates(costs: Costs, page: string): string {
   return page
     .split("\n")

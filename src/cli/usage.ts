@@ -259,7 +259,7 @@ a uuid or the id of a running guest. Behind another virstream it has the guest's
   virstream why db-prod-01 qemu+ssh://root@hv3/system
 
 ${URIS}
-Exit code: 0 the guest was found, 1 failure, 2 usage, 3 there is no such guest.
+Exit code: 0 the guest was found, 1 failure, 2 usage, 3 there is no such guest, or a host that may have it is away.
 `,
   check: `\
 Usage: virstream check [URI]... [OPTION]...

@@ -1,7 +1,6 @@
 import type { Connection } from "../client/connection.ts";
-import { noGuest } from "../doctor/diagnosis.ts";
+import { notFound } from "../doctor/diagnosis.ts";
 import { Examiner, OVER_MS } from "../doctor/examiner.ts";
-import { NIL_UUID } from "../model/uuid.ts";
 import type { Diagnosis } from "../overview/diagnosis.ts";
 import { shellWord } from "../overview/shell-word.ts";
 import { parseWhy } from "./arguments.ts";
@@ -24,18 +23,13 @@ export async function why(argv: readonly string[], signal: AbortSignal): Promise
   const found = await connection.domainListGetStats(domains, query, { signal });
   const examiner = new Examiner(connection, guestSources(connection, credentials));
   const diagnoses: Diagnosis[] = [];
-  for (const { domain, status, error } of found) {
-    if (status === "gone") diagnoses.push(noGuest(domain));
-    // A host that cannot be reached may have the guest.
-    else if (domain.uuid === NIL_UUID) diagnoses.push(noGuest(domain, error));
-    else diagnoses.push(await examiner.examine(domain, signal));
-  }
+  for (const record of found) diagnoses.push(notFound(record) ?? (await examiner.examine(record.domain, signal)));
   process.stdout.write(
     args.format === "json" ? `${jsonText({ diagnoses }, 2)}\n` : diagnoses.map(diagnosisText).join("\n"),
   );
-  const missing = found.every(({ domain, status }) => status === "gone" || domain.uuid === NIL_UUID);
-  if (missing) await suggest(connection, args.guest, credentialWords(args), signal);
-  return missing ? ExitCode.incomplete : ExitCode.ok;
+  if (found.every(({ status }) => status === "gone"))
+    await suggest(connection, args.guest, credentialWords(args), signal);
+  return found.every(notFound) ? ExitCode.incomplete : ExitCode.ok;
 }
 
 /** The text for one guest: what is wrong, the evidence, and what helps. */

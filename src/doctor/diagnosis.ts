@@ -1,9 +1,9 @@
 import type { DomainRates } from "../client/rates.ts";
 import { ControlState, isMonitorBroken } from "../drivers/libvirt/rpc/procedures.ts";
-import type { VirstreamError } from "../model/error.ts";
 import type { TypedParams } from "../model/params.ts";
-import type { DomainIdentity, DomainStatsRecord } from "../model/record.ts";
+import type { DomainStatsRecord } from "../model/record.ts";
 import { isTrouble, type StateWords } from "../model/state.ts";
+import { NIL_UUID } from "../model/uuid.ts";
 import type { Diagnosis } from "../overview/diagnosis.ts";
 import { meanSteal } from "../overview/figure.ts";
 import { lasting } from "../overview/quantity.ts";
@@ -61,7 +61,8 @@ type Finding = Omit<Diagnosis, "domain" | "records">;
 export function diagnose(it: Case): Diagnosis {
   const { record } = it.rates;
   const { status, missing, domain } = record;
-  if (status === "gone") return noGuest(domain);
+  const unknown = notFound(record);
+  if (unknown !== undefined) return unknown;
   const found = process(it) ?? monitor(it) ?? failed(it) ?? incomplete(it) ?? stopped(it) ?? slow(it);
   const records =
     status === "failed"
@@ -77,19 +78,18 @@ export function diagnose(it: Case): Diagnosis {
 }
 
 /**
- * The diagnosis of a guest that does not exist.
- *
- * @param unreachable the error of a host that cannot be reached and may have the guest, if there is such a host
+ * The diagnosis of a guest that was not found: it does not exist, or it is not known whether it exists, because a host
+ * that may have it did not answer. Undefined if the guest was found.
  */
-export function noGuest(domain: DomainIdentity, unreachable?: VirstreamError): Diagnosis {
-  const where = unreachable === undefined ? "" : " on the hosts that can be reached";
-  return {
-    domain,
-    wrong: true,
-    summary: `There is no guest ${domain.name || domain.uuid}${where}.`,
-    evidence: unreachable === undefined ? [] : [`${unreachable.message} [${unreachable.code}]`],
-    remedy: [],
-  };
+export function notFound({ domain, status, error }: DomainStatsRecord): Diagnosis | undefined {
+  const name = domain.name || domain.uuid;
+  if (status === "gone") {
+    return { domain, wrong: true, summary: `There is no guest ${name}.`, evidence: [], remedy: [] };
+  }
+  // The record of a guest that was found has a uuid and a host.
+  if (domain.uuid !== NIL_UUID && domain.host !== "") return undefined;
+  const evidence = error === undefined ? [] : [`${error.message} [${error.code}]`];
+  return { domain, wrong: true, summary: `It is not known whether there is a guest ${name}.`, evidence, remedy: [] };
 }
 
 /** Looks at the QEMU process first: if the kernel does not run it, this explains everything else. */

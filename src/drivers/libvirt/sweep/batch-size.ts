@@ -1,6 +1,6 @@
 /**
- * How long a batch should take, in ms. Such a batch has so many domains that the cost of the call itself matters
- * little, and so few that no record waits long for the other records of the batch.
+ * How long a batch should take, in ms. A longer batch would delay the first of its records. In a shorter batch, the cost
+ * of the call itself would matter.
  */
 const TARGET_MS = 4;
 /** The most domains in a batch. */
