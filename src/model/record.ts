@@ -299,8 +299,7 @@ let difference = Number.NaN;
 /**
  * Converts a recent wall time to this process's steady clock, in whole ms. Each call reads both clocks. The function
  * keeps the difference between the clocks that it read before, unless it now reads another one that rounding does not
- * explain. So the time between two
- * samples is the same on both clocks, unless the wall clock was set between them.
+ * explain. So the time between two samples is the same on both clocks, unless the wall clock was set between them.
  *
  * @param wall in ms since 1970
  */

@@ -378,6 +378,14 @@ describeWith(["script"], "virstream get, on a terminal,", () => {
     const piped = await virstream(["get", "test:///default?domains=5", "--over", "250ms"]);
     expect(piped.stderr).toBe("");
   });
+
+  it("shows the figures of a guest that needs more than a second with --over, or without rates", async () => {
+    const slow = "test:///default?domains=2&slow=0:1500";
+    for (const options of [["--over", "2s"], ["--no-rates"]]) {
+      const { stdout, code } = await virstream(["get", slow, ...options]);
+      expect([code, stdout]).toEqual([0, expect.stringMatching(/^running +guest-00000 +\d/m)]);
+    }
+  });
 });
 
 describe("virstream serve", () => {

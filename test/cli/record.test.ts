@@ -1,14 +1,14 @@
 /** @module-tag any-node */
 
 import { spawn } from "node:child_process";
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import { mustRun } from "../lab/command.ts";
 import { describeWith } from "../lab/requirement.ts";
 import { folder } from "../outlets/recording/recorded.ts";
-import { PATIENCE } from "../until.ts";
-import { outcomeOf, PROGRAM, start, virstream } from "./run.ts";
+import { recorded } from "./recorded.ts";
+import { outcomeOf, PROGRAM, virstream } from "./run.ts";
 import { served } from "./served.ts";
 
 const HOST = "test:///default?domains=5&freeze=2";
@@ -18,16 +18,6 @@ const linesOf = (ndjson: string) =>
     .trimEnd()
     .split("\n")
     .map((line) => JSON.parse(line));
-
-/** Records until the file has grown by this number of bytes, and then ends the recorder by a signal. */
-async function recorded(args: readonly string[], file: string, bytes: number, signal: NodeJS.Signals) {
-  const before = existsSync(file) ? statSync(file).size : 0;
-  const child = start(["record", "--interval", "250ms", "--deadline", "50ms", ...args, file]);
-  const outcome = outcomeOf(child);
-  await vi.waitFor(() => expect(statSync(file).size).toBeGreaterThan(before + bytes), PATIENCE);
-  child.kill(signal);
-  return outcome;
-}
 
 describe("virstream record", () => {
   it("records until it is interrupted; get, watch and info read the file, also when it was killed before", async () => {

@@ -1,6 +1,6 @@
 /** @module-tag any-node */
 
-import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
@@ -10,7 +10,8 @@ import "../../src/drivers/builtin.ts";
 import { mustRun } from "../lab/command.ts";
 import { describeWith } from "../lab/requirement.ts";
 import { PATIENCE } from "../until.ts";
-import { outcomeOf, PROGRAM, start, virstream } from "./run.ts";
+import { recorded } from "./recorded.ts";
+import { PROGRAM, virstream } from "./run.ts";
 
 /** A line with the shell's prompt and nothing else: the command has ended. */
 const PROMPT = /^\$ *$/m;
@@ -129,11 +130,7 @@ describeWith(["tmux"], "virstream top, on a terminal,", () => {
 
   it("shows the interval of a recording, which no key changes", async () => {
     const file = join(folder, "host.rec");
-    const recorder = start(["record", "--interval", "250ms", "test:///default?domains=3", file]);
-    const outcome = outcomeOf(recorder);
-    await vi.waitFor(async () => expect((await stat(file)).size).toBeGreaterThan(12_000), PATIENCE);
-    recorder.kill("SIGINT");
-    await outcome;
+    expect((await recorded(["test:///default?domains=3"], file, 12_000, "SIGINT")).code).toBe(0);
     const shell = await Shell.run("recording", command(`top 'file://${file}?speed=0.1'`));
     await shell.see(/^virstream .* 250ms$[\s\S]*^running/m);
     await shell.type("+", "+", "n");

@@ -133,25 +133,18 @@ export function requirement(name: RequirementName): Requirement {
  */
 export function describeWith(names: readonly RequirementName[], title: string, fn: () => void): void {
   const mode = process.env.VIRSTREAM_TEST_REQUIRE;
-  if (mode === "none") {
-    describe.skip(title, fn);
-    return;
-  }
-  const missing = names.map(requirement).filter(({ met }) => !met);
-  if (missing.length === 0) {
-    describe(title, fn);
-    return;
-  }
+  const missing = mode === "none" ? [] : names.map(requirement).filter(({ met }) => !met);
   const reason = `needs ${missing.map(({ name, remedy }) => `${name} (${remedy})`).join(", ")}`;
-  if (mode === "all") {
+  if (missing.length > 0 && mode === "all") {
     describe(title, () => {
       it(`has what it needs from the machine`, () => {
         throw new Error(`${title}: ${reason}`);
       });
     });
-  } else {
-    describe.skip(`${title} [${reason}]`, fn);
+    return;
   }
+  const isSkipped = mode === "none" || missing.length > 0;
+  describe.skipIf(isSkipped)(missing.length > 0 ? `${title} [${reason}]` : title, fn);
 }
 
 /** The full path of a program, looked for in PATH and in the folders for administrators; undefined when there is none. */

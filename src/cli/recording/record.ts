@@ -40,8 +40,8 @@ export async function record(argv: readonly string[], signal: AbortSignal): Prom
 }
 
 /**
- * Reports outages and gaps to stderr while the recording runs. The watch that it opens for
- * this shares the sweeps of the recording.
+ * Reports outages and gaps to stderr while the recording runs. The watch that it opens for this shares the sweeps of
+ * the recording.
  */
 async function report(
   connection: Connection,

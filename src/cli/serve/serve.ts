@@ -99,8 +99,8 @@ async function checkFiles(args: ServeArguments): Promise<void> {
 }
 
 /**
- * Reads the credentials for the virstream servers among the sources. `$VIRSTREAM_TOKEN` is not one of
- * them: it is the token that this server's own clients must send.
+ * Reads the credentials for the virstream servers among the sources. `$VIRSTREAM_TOKEN` is not one of them: it is the
+ * token that this server's own clients must send.
  */
 function readSourceCredentials({ sourceTokenFile, caFile }: ServeArguments, warn?: Warn): Promise<Credentials> {
   return readCredentials({ tokenFile: sourceTokenFile, caFile }, { ...process.env, VIRSTREAM_TOKEN: "" }, warn);
