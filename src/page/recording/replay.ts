@@ -56,7 +56,8 @@ export class Replay {
   /** A guest of the list, whose newest record shows whether the recording has grown. */
   #known: TableRow | undefined;
   #lookedAt = 0;
-  #grewAt = performance.now();
+  /** When the moment last changed, or the page was last shown again, on the steady clock. */
+  #movedAt = performance.now();
 
   /** @param at the first moment; undefined: it plays from the beginning */
   constructor(connection: Connection, at: number | undefined, events: ReplayEvents) {
@@ -88,6 +89,7 @@ export class Replay {
   /** Goes to a moment. */
   seek(at: number): void {
     this.#at = at;
+    this.#movedAt = performance.now();
     this.#due = "jump";
     this.#run();
   }
@@ -104,6 +106,7 @@ export class Replay {
    */
   set active(active: boolean) {
     this.#active = active;
+    this.#movedAt = performance.now();
     this.#due ??= "step";
     this.#run();
   }
@@ -116,7 +119,6 @@ export class Replay {
 
   #play(playing: boolean): void {
     this.#playing = playing;
-    this.#grewAt = performance.now();
     // At the end, playing starts again from the beginning.
     if (playing && this.#at >= this.#to) this.seek(this.#connection.recorded!.from);
     this.bar.show(this.#at, playing);
@@ -129,10 +131,11 @@ export class Replay {
     const at = Math.min(this.#at + this.#speed * TICK_MS, this.#to);
     if (at > this.#at) {
       this.#at = at;
+      this.#movedAt = performance.now();
       this.#due ??= "step";
       this.#run();
       // A running recorder writes more within two of its intervals. If nothing more comes, playing ends.
-    } else if (performance.now() - this.#grewAt > 2 * this.#connection.recorded!.intervalMs + GROWTH_MS) {
+    } else if (performance.now() - this.#movedAt > 2 * this.#connection.recorded!.intervalMs + GROWTH_MS) {
       this.#play(false);
     }
   }
@@ -191,7 +194,6 @@ export class Replay {
     const to = await newestOf(this.#connection, this.#known.domain).catch(() => undefined);
     if (to === undefined || to <= this.#to) return;
     this.#to = to;
-    this.#grewAt = now;
     this.bar.extend(to);
   }
 }
